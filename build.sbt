@@ -1,0 +1,39 @@
+// One source, two Sparks: the Spark version is a function of the Scala binary version (EMR 7: 3.5, EMR on Spark 8: 4.0).
+ThisBuild / version := "0.1.0"
+ThisBuild / organization := "io.github.sfbatch"
+ThisBuild / crossScalaVersions := Seq("2.12.18", "2.13.16")
+ThisBuild / scalaVersion := "2.12.18"
+
+val sparkFor = Map("2.12" -> "3.5.6", "2.13" -> "4.0.2")
+val sparkVersion = Def.setting(sparkFor(scalaBinaryVersion.value))
+val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."))
+
+lazy val sfbatch = (project in file("."))
+  .settings(
+    name := "sfbatch",
+    moduleName := s"sfbatch-spark-${sparkBinary.value}",
+    libraryDependencies ++= Seq(
+      "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
+      "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
+      "org.scalameta" %% "munit" % "1.2.1" % Test
+    ),
+    Compile / unmanagedSourceDirectories := Seq(
+      baseDirectory.value / "scala" / "main",
+      baseDirectory.value / "scala" / s"spark-${sparkBinary.value}"
+    ),
+    Compile / unmanagedResourceDirectories := Seq(baseDirectory.value / "scala" / "resources"),
+    Test / unmanagedSourceDirectories := Seq(baseDirectory.value / "tests" / "scala"),
+    Test / unmanagedResourceDirectories := Nil,
+    scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xlint:infer-any") ++ (
+      if (scalaBinaryVersion.value == "2.12") Seq("-Ypartial-unification", "-Xfatal-warnings")
+      else Seq("-Werror", "-Wconf:cat=other-match-analysis:s")
+    ),
+    javacOptions ++= Seq("--release", "17"),
+    Test / fork := true,
+    Test / parallelExecution := false,
+    Test / javaOptions ++= Seq("-Xmx2g") ++ Seq(
+      "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io", "java.base/java.net",
+      "java.base/java.nio", "java.base/java.util", "java.base/java.util.concurrent", "java.base/java.util.concurrent.atomic",
+      "java.base/sun.nio.ch", "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar"
+    ).map(p => s"--add-opens=$p=ALL-UNNAMED") :+ "-Djdk.reflect.useDirectMethodHandle=false"
+  )

@@ -1,0 +1,2 @@
+package sfbatch
+object Placeholder
