@@ -1,0 +1,121 @@
+# The project's commands. Needs Python 3.11, a JDK 17, curl and make; everything else is fetched at the versions pinned here.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+UV_VERSION := 0.13.9
+UV := .venv/uv/bin/uv
+PYTEST ?=
+VERSION := $(shell sed -n 's/^ThisBuild \/ version := "\(.*\)"/\1/p' build.sbt)
+WHEEL := python/dist/sfbatch-$(VERSION)-py3-none-any.whl
+JAR_35 := target/scala-2.12/sfbatch-spark-3.5_2.12-$(VERSION).jar
+JAR_40 := target/scala-2.13/sfbatch-spark-4.0_2.13-$(VERSION).jar
+SCALA := $(shell find scala project build.sbt -type f -not -path '*/target/*')
+PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.toml
+say = @printf '\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help demo test test-scala test-python test-faults test-model lint format wheel bench model lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back on, one day rolled back; stock Spark reads on (under 6 minutes)
+	$(call say,the demo)
+	.venv/spark-3.5/bin/python python/demo/flights.py
+
+test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (under 18 minutes)
+
+test-scala: ## the Scala tests, both Sparks
+	$(call say,Scala tests on Spark 3.5 and 4.0)
+	project/sbt +test
+
+test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## the Python tests, both Sparks; choose with PYTEST='-k history'
+	@failed=0
+	for spark in 3.5 4.0; do
+	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
+	  .venv/spark-$$spark/bin/python -m pytest -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
+	done
+	exit $$failed
+
+test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
+	$(call say,200 kills at random moments)
+	SFBATCH_TEST_KILLS=200 .venv/spark-3.5/bin/python -m pytest -c tests/python/pytest.ini tests/python -k random_moments -s $(PYTEST)
+
+test-model:
+	@if [ ! -x model/check ]; then echo "no model here"; exit 0; fi
+	if ! command -v spin >/dev/null; then echo "spin is not installed: the model is not checked (apt-get install spin)"; exit 0; fi
+	printf '\033[1m== the model, small\033[0m\n'
+	model/check small
+
+model: ## check the large model of the protocol with spin
+	$(call say,the model, large)
+	model/check large
+
+lint: .venv/lint/.installed ## scalafmt, ruff, mypy --strict
+	@printf '\033[1m== lint\033[0m\n'
+	.venv/lint/bin/ruff format --config python/pyproject.toml --check $(wildcard python tests benchmarks notebooks)
+	.venv/lint/bin/ruff check --config python/pyproject.toml $(wildcard python tests benchmarks notebooks)
+	cd python
+	../.venv/lint/bin/mypy -p sfbatch
+	cd ..
+	project/sbt scalafmtCheckAll scalafmtSbtCheck
+
+format: .venv/lint/.installed ## let the formatters decide
+	@.venv/lint/bin/ruff format --config python/pyproject.toml $(wildcard python tests benchmarks notebooks)
+	.venv/lint/bin/ruff check --fix --config python/pyproject.toml $(wildcard python tests benchmarks notebooks)
+	project/sbt scalafmtAll scalafmtSbt
+
+bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceberg on TPC-H lineitem
+	$(call say,benchmarks)
+	UV=$(abspath $(UV)) benchmarks/run
+
+wheel: $(WHEEL) ## both jars in one wheel, in python/dist/
+
+clean: ## remove what was built (not the environments)
+	@rm -rf build target project/target project/project python/dist python/sfbatch/jars
+
+lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
+	@cd tests/python
+	for name in 3.5 4.0 lint; do
+	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
+	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
+	done
+
+build/.jars: $(SCALA)
+	$(call say,compiling for Spark 3.5 and 4.0 (the first time Spark is fetched))
+	project/sbt +package
+	mkdir -p build
+	touch $@
+
+$(WHEEL): build/.jars $(PY) .venv/lint/.installed
+	$(call say,building $(WHEEL))
+	rm -rf python/sfbatch/jars python/dist
+	mkdir -p python/sfbatch/jars
+	cp $(JAR_35) $(JAR_40) python/sfbatch/jars/
+	$(UV) build -q --wheel --no-build-isolation --python .venv/lint/bin/python --out-dir python/dist python
+
+$(UV):
+	$(call say,fetching uv $(UV_VERSION))
+	$(PYTHON) -m venv .venv/uv
+	.venv/uv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/lint/.installed: tests/python/requirements-lint.txt $(UV)
+	$(call say,making the lint environment)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/lint
+	$(UV) pip sync -q --python .venv/lint/bin/python --require-hashes $<
+	touch $@
+
+.venv/spark-%/.installed: tests/python/requirements-%.txt $(UV)
+	$(call say,making the environment of Spark $* (PySpark is some 400 MB))
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/spark-$*
+	$(UV) pip sync -q --python .venv/spark-$*/bin/python --require-hashes $<
+	touch $@
+
+.venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
+	@$(UV) pip install -q --python .venv/spark-$*/bin/python --no-deps --reinstall $(WHEEL)
+	touch $@
+
+.PRECIOUS: .venv/spark-%/.installed

@@ -1,0 +1,83 @@
+"""Which Spark is installed here; must never import PySpark, which is slow and may be absent."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfbatch.errors import SparkError
+
+#: Spark's version -> the Scala its jar is built for.
+SUPPORTED = {"3.5": "2.12", "4.0": "2.13"}
+
+
+@dataclass(frozen=True)
+class InstalledSpark:
+    """A Spark directory: `home/jars` holds its jars; `version` is e.g. `3.5.6`, `scala` e.g. `2.12`."""
+
+    home: Path
+    version: str
+    scala: str
+
+    @property
+    def jars(self) -> Path:
+        """Where Spark's own jars are."""
+        return self.home / "jars"
+
+    @property
+    def line(self) -> str:
+        """The version sfbatch is built for, e.g. `3.5`.
+
+        Raises SparkError SFBATCH_SPARK_UNSUPPORTED.
+        """
+        line = ".".join(self.version.split(".")[:2])
+        if SUPPORTED.get(line) != self.scala:
+            known = " and ".join(f"Spark {spark}.x with Scala {scala}" for spark, scala in SUPPORTED.items())
+            raise SparkError(
+                "SFBATCH_SPARK_UNSUPPORTED",
+                f"the Spark in {self.home} is {self.version} with Scala {self.scala}; sfbatch is built for {known}. "
+                "Install one of them, e.g. `pip install 'pyspark==3.5.*'`, or point SPARK_HOME at one.",
+            )
+        return line
+
+
+def installed_spark() -> InstalledSpark:
+    """The Spark a PySpark session here would start: SPARK_HOME, else pip's PySpark, else what findspark finds.
+
+    Raises SparkError SFBATCH_SPARK_NOT_FOUND.
+    """
+    candidates = [home for home in (_from_environment(), _from_pip(), _from_findspark()) if home]
+    for home in candidates:
+        for jar in sorted((home / "jars").glob("spark-core_*.jar")):
+            match = re.fullmatch(r"spark-core_(\d+\.\d+)-(\d+\.\d+\.\d+.*)\.jar", jar.name)
+            if match:
+                return InstalledSpark(home, match[2], match[1])
+    looked = f" (looked in {', '.join(str(home) for home in candidates)})" if candidates else ""
+    raise SparkError(
+        "SFBATCH_SPARK_NOT_FOUND",
+        f"no Spark is installed{looked}. Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
+    )
+
+
+def _from_environment() -> Path | None:
+    home = os.environ.get("SPARK_HOME")
+    return Path(home) if home else None
+
+
+def _from_pip() -> Path | None:
+    spec = importlib.util.find_spec("pyspark")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _from_findspark() -> Path | None:
+    if importlib.util.find_spec("findspark") is None:
+        return None
+    import findspark
+
+    try:
+        return Path(findspark.find())
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,147 @@
+package sfbatch
+
+import java.net.{InetAddress, InetSocketAddress, ServerSocket}
+import java.nio.file.{Files, Path}
+import java.sql.{Connection, SQLException}
+import java.time.Instant
+import org.apache.hadoop.hive.conf.HiveConf
+import org.apache.hadoop.hive.metastore.{HiveMetaStore, RawStore, TServerSocketKeepAlive, TUGIBasedProcessor}
+import org.apache.hadoop.hive.metastore.HiveMetaStore.HMSHandler
+import org.apache.hadoop.hive.metastore.api.ThriftHiveMetastore
+import org.apache.hadoop.hive.metastore.txn.TxnDbUtil
+import org.apache.hadoop.hive.thrift.TUGIContainingTransport
+import org.apache.thrift.protocol.{TBinaryProtocol, TProtocol}
+import org.apache.thrift.server.{ServerContext, TServerEventHandler, TThreadPoolServer}
+import org.apache.thrift.transport.{TServerSocket, TTransport}
+
+/** The local metastore's process: Hive's own handler on Derby, with the transaction tables that locks need; must never
+  * listen beyond the loopback address.
+  *
+  * What `HiveMetaStore.startMetaStore` (Hive 2.3.9) does, except that it binds 127.0.0.1 (2.3 has no setting for that)
+  * and takes a free port without a race.
+  */
+private[sfbatch] object LocalMetastoreServer {
+
+  def serve(home: Path): Unit = {
+    // Ctrl-C in the terminal of the driver that happened to start it must not take it from everybody else.
+    List("INT", "HUP").foreach(name =>
+      sun.misc.Signal.handle(new sun.misc.Signal(name), sun.misc.SignalHandler.SIG_IGN)
+    )
+    holdServerLock(home)
+    // Derby recovers from a kill; a clean end saves the next start the work.
+    sys.addShutdownHook(
+      try java.sql.DriverManager.getConnection("jdbc:derby:;shutdown=true")
+      catch { case _: SQLException => () }
+    )
+    Files.createDirectories(LocalMetastore.warehouse(home))
+    val conf = configuration(home)
+    prepare(conf)
+    val handler = HiveMetaStore.newRetryingHMSHandler(new HMSHandler("local metastore", conf, false), conf)
+    val socket = bind(LocalMetastore.readState(home).map(_.port).getOrElse(0))
+    val maxMessage = conf.getLongVar(HiveConf.ConfVars.METASTORESERVERMAXMESSAGESIZE)
+    val server = new TThreadPoolServer(
+      new TThreadPoolServer.Args(new TServerSocketKeepAlive(new TServerSocket(socket)))
+        .minWorkerThreads(4)
+        .maxWorkerThreads(1000)
+        .processor(new TUGIBasedProcessor[ThriftHiveMetastore.Iface](handler))
+        .transportFactory(new TUGIContainingTransport.Factory())
+        .protocolFactory(new TBinaryProtocol.Factory())
+        .inputProtocolFactory(new TBinaryProtocol.Factory(true, true, maxMessage, maxMessage))
+    )
+    server.setServerEventHandler(CloseStores)
+    LocalMetastore.writeState(
+      home,
+      LocalMetastore.State(
+        ProcessHandle.current.pid,
+        socket.getLocalPort,
+        s"thrift://127.0.0.1:${socket.getLocalPort}",
+        ready = true,
+        Instant.now.toString,
+        org.apache.spark.SPARK_VERSION,
+        LocalMetastore.warehouse(home).toUri.toString.stripSuffix("/")
+      )
+    )
+    server.serve()
+  }
+
+  /** Held until this process ends. Whoever looks whether it is held has a shared lock for a moment, hence the patience.
+    */
+  private def holdServerLock(home: Path): Unit =
+    if (
+      !(1 to 100)
+        .exists(_ => LocalMetastore.tryLock(LocalMetastore.serverLock(home)).isDefined || { Thread.sleep(50); false })
+    ) {
+      System.err.println(s"a metastore runs already under $home")
+      sys.exit(3)
+    }
+
+  private def configuration(home: Path): HiveConf = {
+    val conf = new HiveConf()
+    Map(
+      "hive.metastore.uris" -> "",
+      "hive.metastore.warehouse.dir" -> LocalMetastore.warehouse(home).toUri.toString.stripSuffix("/"),
+      "javax.jdo.option.ConnectionURL" -> s"jdbc:derby:;databaseName=${LocalMetastore.metastoreDir(home).resolve("derby")};create=true",
+      "javax.jdo.option.ConnectionDriverName" -> "org.apache.derby.jdbc.EmbeddedDriver",
+      "javax.jdo.option.ConnectionUserName" -> "APP",
+      "javax.jdo.option.ConnectionPassword" -> "mine",
+      // Hive's default, BoneCP, is not among Spark 4's jars.
+      "datanucleus.connectionPoolingType" -> "HikariCP",
+      "datanucleus.schema.autoCreateAll" -> "true",
+      "hive.metastore.schema.verification" -> "false",
+      "hive.async.log.enabled" -> "false"
+    ).foreach { case (key, value) => conf.set(key, value) }
+    conf
+  }
+
+  /** Creates the tables of the lock API, once per database. `TxnDbUtil.prepDb` is not idempotent, so look first. */
+  private def prepare(conf: HiveConf): Unit = {
+    val connection = connect(conf)
+    val prepared =
+      try {
+        val found =
+          connection.createStatement.executeQuery("select 1 from SYS.SYSTABLES where TABLENAME = 'HIVE_LOCKS'")
+        try found.next()
+        finally found.close()
+      } finally connection.close()
+    if (!prepared) TxnDbUtil.prepDb(conf)
+  }
+
+  private def connect(conf: HiveConf): Connection =
+    try java.sql.DriverManager.getConnection(conf.get("javax.jdo.option.ConnectionURL"), "APP", "mine")
+    catch {
+      case e: SQLException =>
+        // The log is what the starter reads: XSLAN is "made by a newer Derby", XSDB6 "another JVM has it open".
+        Iterator
+          .iterate[SQLException](e)(_.getNextException)
+          .takeWhile(_ != null)
+          .foreach(x => System.err.println(s"Derby ${x.getSQLState}: ${x.getMessage}"))
+        sys.exit(4)
+    }
+
+  private def bind(port: Int): ServerSocket = {
+    val loopback = InetAddress.getByName("127.0.0.1")
+    def open(port: Int): ServerSocket = {
+      val socket = new ServerSocket()
+      socket.setReuseAddress(true)
+      socket.bind(new InetSocketAddress(loopback, port), 128)
+      socket
+    }
+    try open(port)
+    catch { case _: java.net.BindException => open(0) }
+  }
+
+  /** A connection's thread keeps its object store (and Derby connection) unless told otherwise; so does
+    * `HiveMetaStore`.
+    */
+  private object CloseStores extends TServerEventHandler {
+    override def preServe(): Unit = ()
+    override def createContext(in: TProtocol, out: TProtocol): ServerContext = null
+    override def processContext(context: ServerContext, in: TTransport, out: TTransport): Unit = ()
+    override def deleteContext(context: ServerContext, in: TProtocol, out: TProtocol): Unit = {
+      val store: RawStore = HMSHandler.getRawStore
+      if (store != null)
+        try store.shutdown()
+        finally HMSHandler.removeRawStore()
+    }
+  }
+}
