@@ -1,0 +1,27 @@
+package org.apache.spark.sql.sfbatch
+
+import java.util.Locale
+import org.apache.spark.sql.SaveMode
+import org.apache.spark.sql.catalyst.analysis.UnresolvedRelation
+import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
+import org.apache.spark.sql.catalyst.rules.Rule
+import org.apache.spark.sql.execution.datasources.CreateTable
+import org.apache.spark.sql.sfbatch.Shims.Session
+
+/** `CREATE TABLE ... USING sfbatch`, CTAS and `saveAsTable`; must leave tables of any other provider to Spark. */
+final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
+  override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
+    case CreateTable(description, SaveMode.Append, Some(query))
+        if query.resolved && namesNoOther(description.provider) && OurTable.of(session, description.identifier).isDefined =>
+      Inserts.byName(UnresolvedRelation(description.identifier), query, overwrite = false, description.storage.properties)
+
+    case CreateTable(description, mode, query) if isSfBatch(description.provider) && query.forall(_.resolved) =>
+      CreateTableCommand(TableSpecs.of(session, description, query.map(_.schema)), mode, query, description.storage.properties)
+  }
+
+  private def isSfBatch(provider: Option[String]): Boolean = provider.exists(_.toLowerCase(Locale.ROOT) == "sfbatch")
+
+  /** `df.write.mode("append").saveAsTable` without `.format(...)` names Spark's default provider. */
+  private def namesNoOther(provider: Option[String]): Boolean =
+    isSfBatch(provider) || provider.contains(session.sessionState.conf.defaultDataSourceName)
+}

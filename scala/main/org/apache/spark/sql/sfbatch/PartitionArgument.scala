@@ -1,0 +1,46 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.{PartitionPath, SfBatchException}
+import org.apache.spark.sql.catalyst.catalog.CatalogTable
+import org.apache.spark.sql.catalyst.expressions.{Cast, EvalMode, Literal}
+import org.apache.spark.sql.internal.SQLConf
+import org.apache.spark.sql.types.{DataType, StringType}
+import org.apache.spark.unsafe.types.UTF8String
+
+/** A partition as people write it, `year=2016/month=10`, to its columns and values as the metastore holds them; must refuse unknown columns. */
+object PartitionArgument {
+
+  /** `parse(t, "month=07/year=2016") == Map("month" -> "7", "year" -> "2016")` for an int month; values may be escaped as in the partition's name. */
+  def parse(table: CatalogTable, text: String): Map[String, String] = {
+    val pairs = text.split("/", -1).toSeq.map { segment =>
+      segment.split("=", 2) match {
+        case Array(name, value) => PartitionPath.unescape(name.trim) -> PartitionPath.unescape(value)
+        case _ => bad(table, s"'$text' names no partition: expected ${example(table)}")
+      }
+    }
+    pairs.groupBy(_._1.toLowerCase).collectFirst { case (name, same) if same.size > 1 => bad(table, s"'$text' names column '$name' twice") }
+    typed(table, pairs.toMap)
+  }
+
+  /** Column names as the table has them, values as the metastore holds them: `01` of an int column is `1`, null is Hive's default name. */
+  def typed(table: CatalogTable, spec: Map[String, String]): Map[String, String] = spec.map { case (name, value) =>
+    val column = table.partitionSchema.find(_.name.equalsIgnoreCase(name)).getOrElse(
+      bad(table, s"'$name' is no partition column of ${table.identifier.unquotedString}: expected ${example(table)}"))
+    column.name -> normal(table, column.name, column.dataType, value)
+  }
+
+  private def normal(table: CatalogTable, name: String, dataType: DataType, value: String): String =
+    if (value == null || value.isEmpty || value == PartitionPath.Default) PartitionPath.Default
+    else {
+      val zone = Some(SQLConf.get.sessionLocalTimeZone)
+      val parsed = Cast(Literal(UTF8String.fromString(value), StringType), dataType, zone, EvalMode.LEGACY).eval()
+      if (parsed == null) bad(table, s"'$value' is no ${dataType.sql}, the type of partition column '$name'")
+      Cast(Literal(parsed, dataType), StringType, zone, EvalMode.LEGACY).eval().toString
+    }
+
+  private def example(table: CatalogTable): String =
+    if (table.partitionColumnNames.isEmpty) "nothing, as the table has no partitions"
+    else table.partitionColumnNames.map(_ + "=...").mkString("'", "/", "'")
+
+  private def bad(table: CatalogTable, why: String): Nothing = throw new SfBatchException("SFBATCH_BAD_PARTITION", s"$why.")
+}

@@ -1,0 +1,55 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.SfBatchException
+import org.apache.spark.sql.catalyst.{FunctionIdentifier, TableIdentifier}
+import org.apache.spark.sql.catalyst.analysis.UnresolvedFunction
+import org.apache.spark.sql.catalyst.expressions.Expression
+import org.apache.spark.sql.catalyst.parser.{ParseException, ParserInterface}
+import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
+import org.apache.spark.sql.sfbatch.Shims.Session
+import org.apache.spark.sql.types.{DataType, StructType}
+
+/** Knows `CALL sfbatch.<procedure>(...)`; every other text must reach the parser below untouched.
+  *
+  * Spark 3.5 has no CALL, but its expression parser reads `sfbatch.history(table => 'db.t')` as a function with named arguments.
+  */
+final class SfBatchParser(session: Session, override val delegate: ParserInterface) extends Shims.Parser {
+  override def parsePlan(sqlText: String): LogicalPlan = sqlText match {
+    case SfBatchParser.Call(procedure) => parseCall(procedure)
+    case _ => EarlyRule.rewrite(session, delegate.parsePlan(sqlText))
+  }
+
+  private def parseCall(text: String): LogicalPlan = {
+    val call =
+      try delegate.parseExpression(text)
+      catch { case e: ParseException => throw Call.bad(s"CALL $text is not a call: ${e.getMessage.trim}", Some(e)) }
+    call match {
+      case f: UnresolvedFunction if f.nameParts.size == 2 && !f.isDistinct && f.filter.isEmpty => Call.of(f.nameParts.last, f.arguments)
+      case _ => throw Call.bad(s"CALL $text is not a call of one procedure", None)
+    }
+  }
+
+  override def parseMultipartIdentifier(sqlText: String): Seq[String] = {
+    val parts = delegate.parseMultipartIdentifier(sqlText)
+    WriteTo.checkCatalog(session, parts)
+    parts
+  }
+
+  override def parseExpression(sqlText: String): Expression = delegate.parseExpression(sqlText)
+  override def parseTableIdentifier(sqlText: String): TableIdentifier = delegate.parseTableIdentifier(sqlText)
+  override def parseFunctionIdentifier(sqlText: String): FunctionIdentifier = delegate.parseFunctionIdentifier(sqlText)
+  override def parseQuery(sqlText: String): LogicalPlan = delegate.parseQuery(sqlText)
+  override def parseTableSchema(sqlText: String): StructType = delegate.parseTableSchema(sqlText)
+  override def parseDataType(sqlText: String): DataType = delegate.parseDataType(sqlText)
+}
+
+object SfBatchParser {
+  private val call = """(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*CALL\s+(`?sfbatch`?\s*\..*?)[;\s]*""".r
+
+  private object Call {
+    def unapply(sqlText: String): Option[String] = sqlText match {
+      case call(procedure) => Some(procedure)
+      case _ => None
+    }
+  }
+}
