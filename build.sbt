@@ -26,7 +26,7 @@ lazy val sfbatch = (project in file("."))
     Test / unmanagedResourceDirectories := Nil,
     scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xlint:infer-any") ++ (
       if (scalaBinaryVersion.value == "2.12") Seq("-Ypartial-unification", "-Xfatal-warnings")
-      else Seq("-Werror", "-Wconf:cat=other-match-analysis:s")
+      else Seq("-Werror", "-Wconf:msg=JavaConverters:s") // the one import both Scalas have
     ),
     javacOptions ++= Seq("--release", "17"),
     Test / fork := true,

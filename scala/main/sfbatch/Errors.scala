@@ -12,3 +12,10 @@ class SfBatchException(val code: String, detail: String, cause: Throwable = null
   override def getMessage: String = s"[$code] $detail"
   override def getErrorClass: String = code
 }
+
+private[sfbatch] object Errors {
+  def unknownTable(database: String, name: String) = new SfBatchException(
+    "SFBATCH_UNKNOWN_TABLE",
+    s"there is no table $database.$name. Create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."
+  )
+}

@@ -84,6 +84,5 @@ trait Warehouse {
 }
 
 object Warehouse {
-  /** Cached per metastore URI. */
-  def apply(conf: Configuration, caller: Caller): Warehouse = ???
+  def apply(conf: Configuration, caller: Caller): Warehouse = new HiveWarehouse(conf, caller)
 }

@@ -1,0 +1,182 @@
+package sfbatch
+
+import java.time.Instant
+import java.util.concurrent.ConcurrentHashMap
+import org.apache.hadoop.fs.Path
+import scala.util.Random
+import sfbatch.Json._
+
+/** What `_sfbatch/journal` holds near its end. `finished` has the versions with a `.done` among those listed. */
+final case class Tail(newest: Long, finished: Set[Long], listedFrom: Long)
+
+/** The files under `<root>/_sfbatch`: owner, claims, versions, marks, checkpoints. Creates, never changes one. */
+final class Journal(val root: Path, val tableId: String, val store: Store) {
+  private val home = new Path(root, "_sfbatch")
+  private val versions = new Path(home, "journal")
+  private val claims = new Path(home, "claims")
+  private val checkpoints = new Path(home, "checkpoints")
+  private val marks = new Path(home, "unclear")
+  val emptyDirectory = new Path(home, "empty")
+
+  private def block(version: Long): Path = new Path(versions, f"${(version - 1) / Journal.BlockSize}%08d")
+  private def entryPath(version: Long) = new Path(block(version), f"$version%012d.json.gz")
+  private def donePath(version: Long) = new Path(block(version), f"$version%012d.done")
+
+  // --- owner ---
+
+  def owner: Option[Owner] = store.read(new Path(home, "owner.json")).map { bytes =>
+    val node = parse(bytes)
+    Protocol.check(node, s"$home/owner.json")
+    Owner(node.text("table_id"), node.text("database"), node.text("table"), node.text("nonce"))
+  }
+
+  /** True when this call made it ours. */
+  def own(owner: Owner, caller: Caller): Boolean = {
+    val node = obj()
+      .put("protocol", Protocol.Number)
+      .put("table_id", owner.tableId)
+      .put("database", owner.database)
+      .put("table", owner.table)
+      .put("nonce", owner.nonce)
+      .put("created_at", time(Instant.now()))
+      .put("created_by", caller.user)
+    store.createExclusive(new Path(home, "owner.json"), bytes(node)) || this.owner.exists(_.nonce == owner.nonce)
+  }
+
+  // --- claims ---
+
+  private def claimPath(id: BatchId) = new Path(claims, s"$id.json")
+
+  def isClaimed(id: BatchId): Boolean = store.exists(claimPath(id))
+
+  /** A batch ID of the caller's own: this second if free, else a random free one soon after. */
+  def claim(caller: Caller): BatchId = {
+    val nonce = java.util.UUID.randomUUID().toString
+    def take(id: BatchId): Boolean = {
+      val node = obj()
+        .put("protocol", Protocol.Number)
+        .put("batch_id", id.value)
+        .put("nonce", nonce)
+        .put("user", caller.user)
+        .put("host", caller.host)
+        .maybe("app_id", caller.appId)
+        .maybe("job_id", caller.jobId)
+        .put("started_at", time(Instant.now()))
+      store.createExclusive(claimPath(id), bytes(node)) || store.read(claimPath(id)).exists(b => parse(b).textOf("nonce").contains(nonce))
+    }
+    val first = BatchId.at(Instant.now())
+    if (take(first)) first
+    else {
+      val taken = store.list(claims).map(_.getPath.getName.stripSuffix(".json")).toSet
+      Iterator(60, 3600, 86400)
+        .flatMap(width => Random.shuffle((1 to width).toList).iterator.map(s => first.plusSeconds(s.toLong)))
+        .filterNot(id => taken(id.value))
+        .find(take)
+        .getOrElse(throw new SfBatchException("SFBATCH_NO_BATCH_ID", s"no free batch ID within a day after $first under $claims."))
+    }
+  }
+
+  // --- versions ---
+
+  def tail(): Tail = {
+    val blocks = store.list(versions).map(_.getPath.getName).filter(n => n.length == 8 && n.forall(_.isDigit)).map(_.toLong).sorted
+    if (blocks.isEmpty) Tail(0, Set.empty, 1)
+    else {
+      val newest = listBlock(blocks.last)
+      val all = if (newest._1.size < 3 && blocks.size > 1) {
+        val before = listBlock(blocks(blocks.size - 2))
+        (before._1 ++ newest._1, before._2 ++ newest._2)
+      } else newest
+      if (all._1.isEmpty) Tail(0, Set.empty, 1) else Tail(all._1.max, all._2, all._1.min)
+    }
+  }
+
+  private def listBlock(block: Long): (Set[Long], Set[Long]) = {
+    val names = store.list(new Path(versions, f"$block%08d")).map(_.getPath.getName)
+    def numbers(suffix: String) = names.collect { case n if n.length == 12 + suffix.length && n.endsWith(suffix) => n.take(12).toLong }.toSet
+    (numbers(".json.gz"), numbers(".done"))
+  }
+
+  def hasVersion(version: Long): Boolean = store.exists(entryPath(version))
+
+  /** None when there is no such version. */
+  def entry(version: Long): Option[Entry] = store.read(entryPath(version)).map(bytes => readEntry(version, bytes))
+
+  private def readEntry(version: Long, bytes: Array[Byte]): Entry =
+    try Entry.fromJson(gunzip(bytes))
+    catch {
+      case e: SfBatchException => throw e
+      case scala.util.control.NonFatal(e) =>
+        throw new SfBatchException("SFBATCH_JOURNAL_DAMAGED", s"${entryPath(version)} cannot be read (${e.getMessage}). Restore it from a backup of the store.", e)
+    }
+
+  private def existing(version: Long): Entry = entry(version).getOrElse(
+    throw new SfBatchException("SFBATCH_JOURNAL_DAMAGED", s"${entryPath(version)} is missing, though later versions exist. Restore it from a backup of the store.")
+  )
+
+  /** The commit point: true when `entry` is now version `entry.version`. */
+  def commit(entry: Entry): Boolean =
+    store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || this.entry(entry.version).exists(_.nonce == entry.nonce)
+
+  /** Deterministic, so a refusal means done. */
+  def markDone(version: Long): Unit = { store.createExclusive(donePath(version), Array.emptyByteArray); () }
+
+  // --- unclear calls ---
+
+  /** Says, before it is made, that a call about these partitions may be under way for an hour. */
+  def markUnclear(version: Long, partitions: Iterable[Seq[String]]): Unit = {
+    val id = f"${System.currentTimeMillis()}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
+    val node = obj().put("protocol", Protocol.Number).put("version", version).child("partitions", array(partitions)(strings))
+    store.createExclusive(new Path(marks, id), bytes(node))
+    ()
+  }
+
+  /** Partitions about which a call may be under way. */
+  def unclear(): Set[Seq[String]] = {
+    val horizon = System.currentTimeMillis() - Snapshot.RecentSeconds * 1000
+    store
+      .list(marks)
+      .map(_.getPath)
+      .filter(p => p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon)
+      .flatMap(p => store.read(p).toSeq.flatMap(b => parse(b).items("partitions")))
+      .map(node => (0 until node.size).map(node.get(_).asText): Seq[String])
+      .toSet
+  }
+
+  // --- state ---
+
+  /** The state after `version` (every version up to it exists). */
+  def snapshot(version: Long): Snapshot = {
+    val key = s"$tableId ${store.qualified(root)}"
+    val known = Option(Journal.cache.get(key)).filter(_.version <= version)
+    val from = known.filter(_.version >= version - Journal.CheckpointEvery).getOrElse(checkpointBefore(version))
+    val state = (from.version + 1 to version).foldLeft(from)((s, v) => s.replay(existing(v)))
+    Journal.cache.put(key, state)
+    state
+  }
+
+  private def checkpointBefore(version: Long): Snapshot =
+    store
+      .list(checkpoints)
+      .map(_.getPath.getName)
+      .collect { case n if n.length == 20 && n.endsWith(".json.gz") && n.take(12).forall(_.isDigit) => n.take(12).toLong }
+      .filter(_ <= version)
+      .sorted(Ordering[Long].reverse)
+      .iterator
+      .flatMap(v => store.read(checkpointPath(v)).flatMap(b => scala.util.Try(Snapshot.fromJson(gunzip(b))).toOption))
+      .find(s => s.version <= version)
+      .getOrElse(Snapshot.empty)
+
+  private def checkpointPath(version: Long) = new Path(checkpoints, f"$version%012d.json.gz")
+
+  def writeCheckpoint(state: Snapshot): Unit = { store.createExclusive(checkpointPath(state.version), gzip(Snapshot.toJson(state))); () }
+}
+
+/** Who a location belongs to. */
+final case class Owner(tableId: String, database: String, table: String, nonce: String)
+
+object Journal {
+  val BlockSize = 400
+  val CheckpointEvery = 100
+  private val cache = new ConcurrentHashMap[String, Snapshot]()
+}

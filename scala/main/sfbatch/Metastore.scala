@@ -1,0 +1,166 @@
+package sfbatch
+
+import java.util.{List => JList}
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.hive.conf.HiveConf
+import org.apache.hadoop.hive.metastore.HiveMetaStoreClient
+import org.apache.hadoop.hive.metastore.api.{Database, EnvironmentContext, Partition => HivePartition, Table => HiveTable, _}
+import org.apache.thrift.TException
+import org.apache.thrift.transport.TTransportException
+import scala.collection.JavaConverters._
+
+/** How a change of the metastore went, when it did not simply go well. */
+sealed abstract class MetastoreFailure(message: String, cause: Throwable) extends Exception(message, cause)
+
+/** The answer did not come: it may have happened, or happen later. Never a refusal. */
+final class Unclear(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
+
+/** The metastore said no. */
+final class Refused(cause: Throwable) extends MetastoreFailure(s"${cause.getClass.getSimpleName}: ${cause.getMessage}", cause)
+
+/** The metastore said no for want of rights. */
+final class Denied(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
+
+/** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not thread-safe.
+  *
+  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand.
+  */
+final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
+  private var connected: Option[(HiveMetaStoreClient, ThriftHiveMetastore.Iface)] = None
+
+  private def client: ThriftHiveMetastore.Iface = connected match {
+    case Some((_, iface)) => iface
+    case None =>
+      val opened = new HiveMetaStoreClient(hiveConf)
+      val iface = Metastore.ifaceOf(opened)
+      connected = Some((opened, iface))
+      iface
+  }
+
+  def close(): Unit = {
+    connected.foreach { case (opened, _) =>
+      try opened.close()
+      catch { case scala.util.control.NonFatal(_) => () }
+    }
+    connected = None
+  }
+
+  /** A read, or a call that is harmless twice: again after trouble, for a minute. */
+  def read[T](call: ThriftHiveMetastore.Iface => T): T = {
+    val started = System.nanoTime()
+    // A server that answers "error" may be waiting for its database: again, but not for long.
+    def givesUp(e: Exception) =
+      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) Metastore.RetrySeconds else Metastore.RetryAnsweredSeconds) * 1000000000L
+    def attempt(pauseMs: Long): T =
+      try call(client)
+      catch {
+        case e @ (_: NoSuchObjectException | _: NoSuchLockException | _: NoSuchTxnException | _: TxnAbortedException | _: UnknownTableException | _: UnknownDBException) => throw e
+        case e: Exception =>
+          close()
+          if (givesUp(e))
+            throw new SfBatchException(
+              "SFBATCH_METASTORE_DOWN",
+              s"the metastore at ${hiveConf.get("hive.metastore.uris", "(in process)")} does not answer (${e.getMessage}). Start it, or set hive.metastore.uris or SFBATCH_METASTORE_URI.",
+              e
+            )
+          Thread.sleep(pauseMs)
+          attempt(math.min(pauseMs * 2, 5000))
+      }
+    attempt(200)
+  }
+
+  /** A change, sent once. @throws Unclear, Refused, Denied */
+  def change[T](call: ThriftHiveMetastore.Iface => T): T = {
+    val connectedClient =
+      try client
+      catch { case e: Exception => close(); throw new Unclear(e) }
+    try call(connectedClient)
+    catch {
+      case e: TException if !Metastore.isTransport(e) => throw (if (Metastore.isDenied(e)) new Denied(e) else new Refused(e))
+      case e: Exception => close(); throw new Unclear(e)
+    }
+  }
+
+  def table(database: String, name: String): Option[HiveTable] = read { c =>
+    try Some(c.get_table(database, name))
+    catch { case _: NoSuchObjectException => None }
+  }
+
+  def database(name: String): Option[Database] = read { c =>
+    try Some(c.get_database(name))
+    catch { case _: NoSuchObjectException => None }
+  }
+
+  /** values -> partition, of those that exist; by 1,000 names a request. */
+  def partitions(database: String, table: String, names: Seq[String]): Map[Seq[String], HivePartition] =
+    names
+      .grouped(Metastore.ReadAtOnce)
+      .flatMap(some => read(_.get_partitions_by_names(database, table, some.asJava)).asScala)
+      .map(p => p.getValues.asScala.toList -> p)
+      .toMap[Seq[String], HivePartition]
+
+  def allPartitionNames(database: String, table: String): Seq[String] =
+    read(_.get_partition_names(database, table, -1)).asScala.toSeq
+
+  def addPartitions(parts: Seq[HivePartition]): Unit = { change(_.add_partitions(parts.asJava)); () }
+
+  def alterPartitions(database: String, table: String, parts: Seq[HivePartition]): Unit =
+    change(_.alter_partitions_with_environment_context(database, table, parts.asJava, Metastore.noStatistics))
+
+  def dropPartitions(database: String, table: String, names: Seq[String]): Unit = {
+    val spec = new RequestPartsSpec
+    spec.setNames(names.asJava: JList[String])
+    val request = new DropPartitionsRequest(database, table, spec)
+    request.setDeleteData(false)
+    request.setIfExists(true)
+    request.setNeedResult(false)
+    change(_.drop_partitions_req(request))
+    ()
+  }
+
+  def createTable(table: HiveTable): Unit = change(_.create_table(table))
+
+  def alterTable(database: String, name: String, table: HiveTable): Unit =
+    change(_.alter_table_with_environment_context(database, name, table, Metastore.noStatistics))
+}
+
+object Metastore {
+  val RetrySeconds = 60L
+  val RetryAnsweredSeconds = 8L
+  val ReadAtOnce = 1000
+
+  private val noStatistics = new EnvironmentContext(Map("DO_NOT_UPDATE_STATS" -> "true").asJava)
+
+  /** @throws SfBatchException SFBATCH_GLUE_UNSUPPORTED */
+  def hiveConf(conf: Configuration): HiveConf = {
+    val factory = conf.get("hive.metastore.client.factory.class", "")
+    if (factory.toLowerCase.contains("glue"))
+      throw new SfBatchException(
+        "SFBATCH_GLUE_UNSUPPORTED",
+        s"hive.metastore.client.factory.class = $factory: the Glue catalog has neither locks nor atomic changes of many partitions. Use a Hive Metastore (hive.metastore.uris)."
+      )
+    val hive = new HiveConf(conf, classOf[HiveConf])
+    // A publish must never be sent twice by the transport below us.
+    hive.setInt("hive.metastore.failure.retries", 0)
+    hive
+  }
+
+  private def ifaceOf(client: HiveMetaStoreClient): ThriftHiveMetastore.Iface = {
+    val field = classOf[HiveMetaStoreClient].getDeclaredField("client")
+    field.setAccessible(true)
+    field.get(client).asInstanceOf[ThriftHiveMetastore.Iface]
+  }
+
+  private def isTransport(e: Throwable): Boolean =
+    e.isInstanceOf[TTransportException] || e.isInstanceOf[org.apache.thrift.protocol.TProtocolException] || !e.isInstanceOf[TException]
+
+  private def isConnect(e: Throwable): Boolean =
+    e.isInstanceOf[MetaException] && String.valueOf(e.getMessage).startsWith("Could not connect to meta store")
+
+  private val denials = Seq("permission denied", "accesscontrolexception", "not authorized", "does not have", "no privilege", "read-only", "readonly", "hiveaccesscontrol")
+
+  private def isDenied(e: Throwable): Boolean = {
+    val text = s"$e".toLowerCase
+    denials.exists(text.contains)
+  }
+}

@@ -1,0 +1,105 @@
+package sfbatch
+
+import java.io.{FileNotFoundException, IOException}
+import java.nio.channels.FileChannel
+import java.nio.file.{AccessDeniedException, FileAlreadyExistsException, Files, Paths, StandardOpenOption}
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.{FileStatus, FileSystem, Path}
+import org.apache.hadoop.security.AccessControlException
+import scala.util.control.NonFatal
+
+/** The few file operations the protocol rests on; must never overwrite or delete anything of a table. */
+trait Store {
+
+  /** True for exactly one caller, ever; no reader sees half a file. Parents are made. */
+  def createExclusive(path: Path, bytes: Array[Byte]): Boolean
+
+  /** None when there is no such file. */
+  def read(path: Path): Option[Array[Byte]]
+
+  /** What lies directly under `directory`, hidden names too; empty when there is no such directory. */
+  def list(directory: Path): Seq[FileStatus]
+  def exists(path: Path): Boolean
+  def makeDirectory(path: Path): Unit
+  def qualified(path: Path): Path
+}
+
+object Store {
+
+  /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED where exclusive creation is not to be had */
+  def of(path: Path, conf: Configuration): Store = {
+    val fs = path.getFileSystem(conf)
+    fs.getScheme match {
+      case "file" => new LocalStore(fs)
+      case scheme =>
+        throw new SfBatchException(
+          "SFBATCH_STORE_UNSUPPORTED",
+          s"'$path': tables on $scheme:// cannot be written by this release, which knows local disk only. Put the table's LOCATION on file://."
+        )
+    }
+  }
+
+  /** File system trouble in the product's words; everything else as it is. */
+  def guarded[T](what: => String)(body: => T): T =
+    try body
+    catch {
+      case e @ (_: AccessDeniedException | _: AccessControlException) => throw denied(what, e)
+      case e: FileNotFoundException if String.valueOf(e.getMessage).contains("Permission denied") => throw denied(what, e)
+      case e: IOException if String.valueOf(e.getMessage).contains("Permission denied") => throw denied(what, e)
+      case e: IOException =>
+        throw new SfBatchException("SFBATCH_STORE_FAILED", s"$what: ${e.getMessage}. Nothing that was published has changed; mend the store and run again.", e)
+    }
+
+  private def denied(what: String, e: Throwable) =
+    new SfBatchException("SFBATCH_NO_PERMISSION", s"$what: no permission (${e.getMessage}). Ask for write access to the table's location.", e)
+}
+
+/** Local disk: a temporary file, fsync, and a hard link, which fails if the name exists.
+  *
+  * `CREATE_NEW` followed by a write would show torn files (design, section 2).
+  */
+private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
+
+  private def local(path: Path) = Paths.get(path.toUri.getPath)
+
+  def createExclusive(path: Path, bytes: Array[Byte]): Boolean = Store.guarded(s"cannot create $path") {
+    val target = local(path)
+    Files.createDirectories(target.getParent)
+    val temporary = target.resolveSibling(s"_${target.getFileName}.${java.util.UUID.randomUUID()}.tmp")
+    try {
+      val channel = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)
+      try {
+        val buffer = java.nio.ByteBuffer.wrap(bytes)
+        while (buffer.hasRemaining) channel.write(buffer)
+        channel.force(true)
+      } finally channel.close()
+      Files.createLink(target, temporary)
+      syncDirectory(target.getParent)
+      true
+    } catch {
+      case _: FileAlreadyExistsException if Files.exists(target) => false
+    } finally
+      try Files.deleteIfExists(temporary)
+      catch { case NonFatal(_) => () }
+  }
+
+  private def syncDirectory(directory: java.nio.file.Path): Unit = {
+    val channel = FileChannel.open(directory, StandardOpenOption.READ)
+    try channel.force(true)
+    finally channel.close()
+  }
+
+  def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+    try Some(Files.readAllBytes(local(path)))
+    catch { case _: java.nio.file.NoSuchFileException => None }
+  }
+
+  def list(directory: Path): Seq[FileStatus] = Store.guarded(s"cannot list $directory") {
+    try fs.listStatus(directory).toSeq
+    catch { case _: FileNotFoundException => Seq.empty }
+  }
+
+  def exists(path: Path): Boolean = Files.exists(local(path))
+  def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(Files.createDirectories(local(path)))
+  def qualified(path: Path): Path = fs.makeQualified(path)
+}

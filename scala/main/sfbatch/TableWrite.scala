@@ -1,0 +1,105 @@
+package sfbatch
+
+import java.util.concurrent.Executors
+import scala.concurrent.{Await, ExecutionContext, Future}
+import scala.concurrent.duration.Duration
+
+/** A write that holds a claim: verifies what the tasks wrote (step 4), then publishes it. */
+private[sfbatch] final class TableWrite(
+    val table: Table,
+    val options: WriteOptions,
+    val batchId: BatchId,
+    val current: Map[Seq[String], Shown],
+    journal: Journal,
+    transact: (Transaction => Outcome) => Outcome,
+    caller: Caller
+) extends Write {
+
+  def claimAnother(): BatchId = journal.claim(caller)
+
+  def publish(written: Seq[Written]): Outcome =
+    if (written.isEmpty && options.txn.isEmpty) Outcome.Published(None, 0)
+    else {
+      verify(written)
+      withinOneRequest(written.size)
+      val touched = written.map(_.values).toSet
+      transact { transaction =>
+        transaction
+          .run[Outcome]("write", _ => touched)(decide(written, _))
+          .fold(identity, entry => Outcome.Published(Some(entry.version), entry.changes.size))
+      }
+    }
+
+  private def decide(written: Seq[Written], state: Snapshot): Either[Outcome, Entry] = {
+    val done = options.txn.filter(t => state.txns.get(t.appId).exists(_ >= t.version))
+    val moved = if (options.append) written.filterNot(w => same(state.partitions.get(w.values), w.base)) else Nil
+    if (done.isDefined) Left(Outcome.AlreadyPublished(done.get))
+    else {
+      options.expectedBatchId.foreach(expected => written.foreach(w => expect(expected, w.values, state.partitions.get(w.values))))
+      if (moved.nonEmpty) Left(Outcome.BaseMoved(moved.map(w => w.values -> state.partitions.get(w.values)).toMap))
+      else
+        Right(
+          Entry
+            .template(table, caller)
+            .copy(
+              changes = written.map { w =>
+                val shown = Shown(Some(w.batchId), None, 0, table.columns, table.storage, w.rows, Some(w.bytes), Some(w.files))
+                PartitionChange(w.values, Some(shown), state.partitions.get(w.values).map(s => Previous(s.batchId, s.version)))
+              },
+              batchId = Some(batchId),
+              mode = Some(if (options.append) "append" else "overwrite"),
+              txn = options.txn,
+              userMetadata = options.userMetadata
+            )
+        )
+    }
+  }
+
+  private def same(now: Option[Shown], base: Option[Shown]): Boolean = now.map(s => (s.version, s.batchId, s.location)) == base.map(s => (s.version, s.batchId, s.location))
+
+  private def expect(expected: BatchId, values: Seq[String], now: Option[Shown]): Unit =
+    if (!now.flatMap(_.batchId).contains(expected))
+      throw new SfBatchException(
+        "SFBATCH_BATCH_CHANGED",
+        s"partition ${PartitionPath.name(table.partitionColumns.map(_.name), values)} of $table shows batch ${now.flatMap(_.batchId).map(_.value).getOrElse("none")}, " +
+          s"not the expected $expected. Nothing was published; read the table again and decide."
+      )
+
+  /** A committer that puts files elsewhere makes a job "succeed" without rows: so the directories are listed. */
+  private def verify(written: Seq[Written]): Unit = {
+    def check(w: Written): Unit = {
+      val directory = PartitionPath.batch(table, w.values, w.batchId)
+      if (w.files == 0) journal.store.makeDirectory(directory)
+      val files = journal.store.list(directory).filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith("."))
+      val (count, bytes) = (files.size.toLong, files.map(_.getLen).sum)
+      if (count != w.files || bytes != w.bytes || files.exists(_.isDirectory))
+        throw new SfBatchException(
+          "SFBATCH_FILES_DIFFER",
+          s"$directory holds $count files, $bytes bytes; the tasks wrote ${w.files} files, ${w.bytes} bytes. Nothing was published; check the output committer settings and run again."
+        )
+    }
+    if (written.size < 8) written.foreach(check)
+    else {
+      val pool = Executors.newFixedThreadPool(math.min(16, written.size))
+      implicit val context: ExecutionContext = ExecutionContext.fromExecutor(pool)
+      try Await.result(Future.sequence(written.map(w => Future(check(w)))), Duration.Inf)
+      finally pool.shutdown()
+      ()
+    }
+  }
+
+  /** One thrift message is 100 MiB; a version that needs more could not be shown in one step. */
+  private def withinOneRequest(partitions: Int): Unit = {
+    val perPartition = 1000L + table.root.toString.length + table.columns.map(c => 30L + c.name.length + c.dataType.length + c.comment.fold(0)(_.length)).sum
+    val most = TableWrite.MessageBytes / perPartition
+    if (partitions > most)
+      throw new SfBatchException(
+        "SFBATCH_TOO_MANY_PARTITIONS",
+        s"$partitions partitions of ${table.columns.size} columns in one write of $table: one metastore request carries about $most. Nothing was published; write in several steps."
+      )
+  }
+}
+
+private[sfbatch] object TableWrite {
+  val MessageBytes: Long = 95L * 1024 * 1024
+}
