@@ -39,7 +39,7 @@ final case class CreateTableCommand(spec: TableSpec, mode: SaveMode, query: Opti
     def isPartition(column: String) = partitionNames.exists(_.equalsIgnoreCase(column))
     val last = partitionNames.map(p => rows.output.find(_.name.equalsIgnoreCase(p)).get)
     val ordered = Project(rows.output.filterNot(c => isPartition(c.name)) ++ last, rows)
-    val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite = false, options)
+    val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite = false, WriteParameters.only(options))
     session.sessionState.executePlan(insert).assertCommandExecuted()
   }
 }

@@ -10,8 +10,7 @@ import org.apache.spark.sql.types._
 
 /** From what `CREATE TABLE ... USING sfbatch` says to a [[TableSpec]]; must refuse whatever a stock Hive reader could not read. */
 object TableSpecs {
-  val WriteOptionNames: Seq[String] =
-    Seq("replaceWhere", "userMetadata", "txnAppId", "txnVersion", "expectedBatchId", "stage", "check", "maxRecordsPerFile")
+  val WriteOptionNames: Seq[String] = WriteParameters.Names :+ WriteParameters.MaxCopyBytes
 
   private val createOptions = Seq("format", "partition-style", "compression")
 

@@ -1,0 +1,102 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.{BatchId, PartitionPath, Table}
+import java.io.FileNotFoundException
+import java.util.{Date, UUID}
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.{FileStatus, Path}
+import org.apache.hadoop.io.IOUtils
+import org.apache.hadoop.mapreduce.{Job, TaskAttemptContext, TaskAttemptID, TaskID, TaskType}
+import org.apache.hadoop.mapreduce.lib.output.FileOutputFormat
+import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
+import org.apache.spark.TaskContext
+import org.apache.spark.internal.io.FileCommitProtocol.TaskCommitMessage
+import org.apache.spark.internal.io.SparkHadoopWriterUtils
+import org.apache.spark.sql.sfbatch.Shims.Session
+import org.apache.spark.util.SerializableConfiguration
+
+/** Files of batches that exist, and their copies into another batch: bytes and names unchanged; must never touch the originals. */
+final class BatchFiles(session: Session, table: Table, conf: Configuration) {
+  import BatchFiles.{Copied, Existing}
+
+  /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing. */
+  def list(values: Seq[String], location: Path): Seq[Existing] = {
+    val fs = location.getFileSystem(conf)
+    val found = try fs.listStatus(location).toSeq catch { case _: FileNotFoundException => Nil }
+    found.filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith(".")).flatMap { f =>
+      if (f.isDirectory) list(values, f.getPath) else Seq(BatchFiles.existing(values, f))
+    }
+  }
+
+  def ofBatch(batchId: BatchId, files: Seq[WrittenFile]): Seq[Existing] =
+    files.map(f => Existing(f.values, new Path(PartitionPath.batch(table, f.values, batchId), f.name).toString, f.bytes))
+
+  /** Copies by Spark tasks, through the same committer as every other file of a batch. */
+  def copy(files: Seq[Existing], batchId: BatchId): Seq[Copied] =
+    if (files.isEmpty) Nil
+    else {
+      val jobConf = new Configuration(conf)
+      BatchCommitProtocol.configure(jobConf, batchId)
+      val job = Job.getInstance(jobConf)
+      FileOutputFormat.setOutputPath(job, table.root)
+      val protocol = BatchCommitProtocol(table, batchId, UUID.randomUUID.toString)
+      protocol.setupJob(job)
+      try {
+        val commits = run(files, protocol, job.getConfiguration)
+        protocol.commitJob(job, commits.map(_._1))
+        commits.flatMap(_._2)
+      } catch { case failure: Throwable => protocol.abortJob(job); throw failure }
+    }
+
+  private def run(files: Seq[Existing], protocol: BatchCommitProtocol, conf: Configuration): Seq[(TaskCommitMessage, Seq[Copied])] = {
+    val context = session.sparkContext
+    val tasks = math.max(context.defaultParallelism.toLong, files.map(_.bytes).sum / BatchFiles.BytesPerTask)
+    val serializable = new SerializableConfiguration(conf)
+    val tracker = SparkHadoopWriterUtils.createJobTrackerID(new Date)
+    context.setJobDescription(s"$table: copying ${files.size} files forward")
+    try
+      context.runJob(
+        context.parallelize(files, math.min(files.size.toLong, tasks).toInt),
+        (task: TaskContext, part: Iterator[Existing]) => BatchFiles.copyTask(task, part.toList, protocol, serializable.value, tracker)
+      ).toSeq
+    finally context.setJobDescription(null)
+  }
+}
+
+object BatchFiles {
+  private val BytesPerTask = 256L << 20
+
+  final case class Existing(values: Seq[String], path: String, bytes: Long)
+  final case class Copied(values: Seq[String], name: String, bytes: Long)
+
+  private def existing(values: Seq[String], file: FileStatus): Existing = Existing(values, file.getPath.toString, file.getLen)
+
+  private def copyTask(task: TaskContext, files: List[Existing], protocol: BatchCommitProtocol, conf: Configuration, tracker: String): (TaskCommitMessage, Seq[Copied]) = {
+    val context = attempt(task, conf, tracker)
+    protocol.setupTask(context)
+    try {
+      val copied = files.map { file =>
+        val source = new Path(file.path)
+        val target = new Path(protocol.newFile(file.values, source.getName))
+        val in = source.getFileSystem(conf).open(source)
+        try IOUtils.copyBytes(in, target.getFileSystem(conf).create(target, false), 1 << 20, true)
+        finally in.close()
+        Copied(file.values, source.getName, file.bytes)
+      }
+      (protocol.commitTask(context), copied)
+    } catch { case failure: Throwable => protocol.abortTask(context); throw failure }
+  }
+
+  /** As Spark's `FileFormatWriter.executeTask` (3.5.6, 4.0.2) names its attempts. */
+  private def attempt(task: TaskContext, conf: Configuration, tracker: String): TaskAttemptContext = {
+    val jobId = SparkHadoopWriterUtils.createJobID(tracker, task.stageId())
+    val id = new TaskAttemptID(new TaskID(jobId, TaskType.MAP, task.partitionId()), task.taskAttemptId().toInt & Integer.MAX_VALUE)
+    val own = new Configuration(conf)
+    own.set("mapreduce.job.id", jobId.toString)
+    own.set("mapreduce.task.id", id.getTaskID.toString)
+    own.set("mapreduce.task.attempt.id", id.toString)
+    own.setBoolean("mapreduce.task.ismap", true)
+    own.setInt("mapreduce.task.partition", 0)
+    new TaskAttemptContextImpl(own, id)
+  }
+}

@@ -1,0 +1,40 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.Written
+import org.apache.spark.SparkContext
+import org.apache.spark.sql.execution.SQLExecution
+import org.apache.spark.sql.execution.metric.{SQLMetric, SQLMetrics}
+import org.apache.spark.sql.sfbatch.Shims.Session
+
+/** What the SQL tab shows of a write. */
+object BatchMetrics {
+  val TaskCommitTime = "taskCommitTime"
+  val JobCommitTime = "jobCommitTime"
+  val BytesCopied = "numBytesCopied"
+  private val Files = "numFiles"
+  private val Bytes = "numOutputBytes"
+  private val Rows = "numOutputRows"
+  private val Partitions = "numParts"
+
+  def create: Map[String, SQLMetric] = {
+    val context = SparkContext.getActive.get
+    Map(
+      Files -> SQLMetrics.createMetric(context, "files of the new batches"),
+      Bytes -> SQLMetrics.createSizeMetric(context, "size of the new batches"),
+      Rows -> SQLMetrics.createMetric(context, "rows of the new batches"),
+      Partitions -> SQLMetrics.createMetric(context, "partitions changed"),
+      BytesCopied -> SQLMetrics.createSizeMetric(context, "copied forward"),
+      TaskCommitTime -> SQLMetrics.createTimingMetric(context, "task commit time"),
+      JobCommitTime -> SQLMetrics.createTimingMetric(context, "job commit time")
+    )
+  }
+
+  def report(session: Session, metrics: Map[String, SQLMetric], written: Seq[Written], changed: Int): Unit = {
+    metrics(Files).set(written.map(_.files).sum)
+    metrics(Bytes).set(written.map(_.bytes).sum)
+    metrics(Rows).set(written.flatMap(_.rows).sum)
+    metrics(Partitions).set(changed.toLong)
+    val context = session.sparkContext
+    SQLMetrics.postDriverMetricUpdates(context, context.getLocalProperty(SQLExecution.EXECUTION_ID_KEY), metrics.values.toSeq)
+  }
+}

@@ -1,0 +1,87 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.{DefaultSource, SfBatchException, Table, TableByName}
+import java.util.Locale
+import org.apache.spark.sql.SaveMode
+import org.apache.spark.sql.catalyst.TableIdentifier
+import org.apache.spark.sql.catalyst.analysis.UnresolvedRelation
+import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable, CatalogTableType}
+import org.apache.spark.sql.catalyst.plans.logical.{LocalRelation, LogicalPlan}
+import org.apache.spark.sql.catalyst.rules.Rule
+import org.apache.spark.sql.execution.datasources.{CreateTable, DataSourceUtils, LogicalRelation, SaveIntoDataSourceCommand}
+import org.apache.spark.sql.sfbatch.Shims.Session
+import org.apache.spark.sql.types.StructType
+
+/** `format("sfbatch")`: a load becomes the table's stock plan, a save the same insert or CREATE TABLE AS SELECT that SQL would be. */
+final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
+
+  override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
+    case source: LogicalRelation if source.relation.isInstanceOf[TableByName] =>
+      UnresolvedRelation(NamedTable.of(source.relation.asInstanceOf[TableByName].parameters))
+    case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] => this.save(save)
+  }
+
+  private def save(save: SaveIntoDataSourceCommand): LogicalPlan = {
+    val catalog = session.sessionState.catalog
+    val name = NamedTable.of(save.options) match {
+      case Seq(table) => TableIdentifier(table, Some(catalog.getCurrentDatabase))
+      case Seq(database, table) => TableIdentifier(table, Some(database))
+    }
+    val exists = catalog.tableExists(name)
+    save.mode match {
+      case SaveMode.Ignore if exists => LocalRelation(Nil)
+      case SaveMode.ErrorIfExists if exists =>
+        throw new SfBatchException("SFBATCH_TABLE_EXISTS", s"${name.unquotedString} exists. Use mode append, overwrite or ignore.")
+      case mode if exists => insert(catalog.getTableMetadata(name), save, overwrite = mode == SaveMode.Overwrite)
+      case _ => create(name, save)
+    }
+  }
+
+  private def insert(table: CatalogTable, save: SaveIntoDataSourceCommand, overwrite: Boolean): LogicalPlan = {
+    val title = table.identifier.unquotedString
+    if (!table.properties.contains(Table.Id))
+      throw new SfBatchException(
+        "SFBATCH_NOT_OURS",
+        s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
+      )
+    partitionBy(save).foreach { wanted =>
+      if (lower(wanted) != lower(table.partitionColumnNames))
+        throw new SfBatchException(
+          "SFBATCH_PARTITION_MISMATCH",
+          s"$title is partitioned by (${table.partitionColumnNames.mkString(", ")}), not (${wanted.mkString(", ")}). Leave partitionBy out, or name these."
+        )
+    }
+    val (ofTable, ofWrite) = save.options.partition { case (key, _) => SourceRule.tableOptions.contains(key.toLowerCase(Locale.ROOT)) }
+    ofTable.foreach { case (key, value) =>
+      val property = SourceRule.tableOptions(key.toLowerCase(Locale.ROOT))
+      val present = table.properties.getOrElse(property, "")
+      if (!present.equalsIgnoreCase(value))
+        throw new SfBatchException("SFBATCH_BAD_OPTION", s"$title: $key = '$value', but the table has '$present', for good. Leave the option out.")
+    }
+    Inserts.byName(UnresolvedRelation(table.identifier), save.query, overwrite, ofWrite)
+  }
+
+  private def create(name: TableIdentifier, save: SaveIntoDataSourceCommand): LogicalPlan =
+    CreateTable(
+      CatalogTable(
+        identifier = name,
+        tableType = CatalogTableType.EXTERNAL,
+        storage = CatalogStorageFormat.empty.copy(properties = save.options.filterNot { case (key, _) => SourceRule.addressing(key.toLowerCase(Locale.ROOT)) }),
+        schema = new StructType,
+        provider = Some("sfbatch"),
+        partitionColumnNames = partitionBy(save).getOrElse(Nil)
+      ),
+      SaveMode.ErrorIfExists,
+      Some(save.query)
+    )
+
+  private def partitionBy(save: SaveIntoDataSourceCommand): Option[Seq[String]] =
+    save.options.get(DataSourceUtils.PARTITIONING_COLUMNS_KEY).map(DataSourceUtils.decodePartitioningColumns)
+
+  private def lower(names: Seq[String]): Seq[String] = names.map(_.toLowerCase(Locale.ROOT))
+}
+
+object SourceRule {
+  private val addressing = Set("path", "table", DataSourceUtils.PARTITIONING_COLUMNS_KEY)
+  private val tableOptions = Map("format" -> Table.FormatName, "partition-style" -> Table.Style)
+}
