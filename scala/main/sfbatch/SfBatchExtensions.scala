@@ -1,14 +1,13 @@
 package sfbatch
 
-import org.apache.spark.SparkContext
 import org.apache.spark.sql.SparkSessionExtensions
-import org.apache.spark.sql.sfbatch.{CallRule, CreateTableRule, EarlyRule, EmbeddedMetastore, Guards, SfBatchParser, Shims, SourceRule, WriteRule, WriteTo}
+import org.apache.spark.sql.sfbatch.{CallRule, CreateTableRule, EarlyRule, Guards, SfBatchParser, Shims, SourceRule, Warehouses, WriteRule, WriteTo}
 import org.apache.spark.sql.sfbatch.Shims.Session
 
 /** `spark.sql.extensions=sfbatch.SfBatchExtensions`: everything sfbatch adds to a session; must leave other tables alone. */
 class SfBatchExtensions extends (SparkSessionExtensions => Unit) {
   override def apply(extensions: SparkSessionExtensions): Unit = {
-    SparkContext.getActive.foreach(EmbeddedMetastore.ensure)
+    Warehouses.ensureMetastore()
     extensions.injectParser((session, delegate) => new SfBatchParser(session.asInstanceOf[Session], delegate))
     Shims.injectEarlyRule(extensions)(EarlyRule(_))
     extensions.injectResolutionRule(session => CallRule(session.asInstanceOf[Session]))

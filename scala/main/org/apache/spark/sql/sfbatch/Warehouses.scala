@@ -4,12 +4,16 @@ import _root_.sfbatch.{Caller, Warehouse}
 import java.net.InetAddress
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.security.UserGroupInformation
+import org.apache.spark.SparkContext
 import org.apache.spark.sql.sfbatch.Shims.Session
 import scala.util.Try
 
 /** The warehouse a session writes to, on whose behalf; must see the same metastore as the session's own catalog. */
 object Warehouses {
   def of(session: Session): Warehouse = Warehouse(configuration(session), caller(session))
+
+  /** While the session is being built: see [[EmbeddedMetastore]]. */
+  def ensureMetastore(): Unit = SparkContext.getActive.foreach(EmbeddedMetastore.ensure(_))
 
   def caller(session: Session): Caller = Caller(
     user = environment("SFBATCH_USER").getOrElse(UserGroupInformation.getCurrentUser.getShortUserName),
