@@ -54,6 +54,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
       begin(table, options)
     } else {
       val batch = files.claim(caller)
+      Step("claimed", batch)
       Right(new TableWrite(table, options, batch, snapshot.partitions, files, body => using(m => body(transaction(table, m))), caller))
     }
   }

@@ -113,9 +113,11 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
         if (shows.nonEmpty) {
           if (drops.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
           val leaving = drops.toSeq.flatMap(observedNow.get).flatMap(_.partition).map(p => placeholder(p.deepCopy()))
+          Step("placed", table)
           val altered = there.toSeq.map { case (v, s) => alter(observedNow(v).partition.get.deepCopy(), v, s) } ++ fresh.map { case (v, s) => build(base, v, s) }
           metastore.alterPartitions(table.database, table.name, altered ++ leaving)
         }
+        if (drops.nonEmpty) Step("dropping", table)
         if (drops.nonEmpty) metastore.dropPartitions(table.database, table.name, drops.toSeq.map(PartitionPath.name(names, _)))
       }
     }

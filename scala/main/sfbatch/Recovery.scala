@@ -33,6 +33,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       val (late, foreign) = differing.partition(v => isLate(v, snapshot, observed.get(v), unclear(v)))
       val others = foreign.filter(v => touched(v) || thorough)
       if (late.nonEmpty) {
+        Step("reassert", tail.newest)
         journal.markUnclear(tail.newest, late)
         rights(tail.newest)(publisher.show(late.map(v => v -> snapshot.partitions.get(v)).toMap, Some(observed), () => ()))
         reasserted ++= late.map(PartitionPath.name(table.partitionColumns.map(_.name), _))
@@ -94,9 +95,13 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     } else
       try {
         // Its writer may still be about: what it sends may come late.
+        Step("recover", entry.version)
         if (targets.nonEmpty) journal.markUnclear(entry.version, targets.keys)
+        Step("recover-marked", entry.version)
         if (Recovery.showsPartitions(entry)) publisher.show(targets, None, () => ())
+        Step("recover-published", entry.version)
         journal.markDone(entry.version)
+        Step("recover-done", entry.version)
         finished += entry.version
       } catch {
         case _: Refused => abort(entry)
@@ -117,6 +122,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       txnsRestored = entry.txn.map(t => t.appId -> before.txns.get(t.appId)).toMap
     )
     if (journal.commit(closing)) {
+      Step("aborting", entry.version)
       val targets = changes.map(c => c.values -> c.to).toMap
       if (targets.nonEmpty) journal.markUnclear(closing.version, targets.keys)
       try publisher.show(targets, None, () => ())

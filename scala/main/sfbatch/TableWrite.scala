@@ -20,7 +20,9 @@ private[sfbatch] final class TableWrite(
   def publish(written: Seq[Written]): Outcome =
     if (written.isEmpty && options.txn.isEmpty) Outcome.Published(None, 0)
     else {
+      Step("written", table)
       verify(written)
+      Step("verified", table)
       withinOneRequest(written.size)
       val touched = written.map(_.values).toSet
       transact { transaction =>

@@ -17,10 +17,12 @@ final class Transaction(table: Table, journal: Journal, metastore: Metastore, ne
     * @param decide Left: nothing is to be published, and why; Right: the version, made from `draft`
     */
   def run[T](operation: String, touch: Snapshot => Set[Seq[String]])(decide: Snapshot => Either[T, Entry]): Either[T, Entry] = locked {
+    Step("locked", table)
     publisher.hiveTable() // still the table that was checked
     def attempt(): Either[T, Entry] = {
       val recovery = new Recovery(table, journal, publisher, caller)
       val settled = recovery.settle(touch)
+      Step("settled", settled.snapshot.version)
       decide(settled.snapshot) match {
         case Left(reason) => Left(reason)
         case Right(asked) =>
@@ -34,6 +36,7 @@ final class Transaction(table: Table, journal: Journal, metastore: Metastore, ne
           )
           if (!journal.commit(entry)) attempt()
           else {
+            Step("journalled", entry.version)
             publish(entry, settled, recovery)
             Right(entry)
           }
@@ -48,7 +51,9 @@ final class Transaction(table: Table, journal: Journal, metastore: Metastore, ne
       if (Recovery.showsPartitions(entry)) {
         publisher.show(targets, Some(settled.observed), () => journal.markUnclear(entry.version, targets.keys))
       }
+      Step("published", entry.version)
       journal.markDone(entry.version)
+      Step("done", entry.version)
     } catch {
       case e @ (_: Refused | _: Denied) =>
         recovery.abort(entry)

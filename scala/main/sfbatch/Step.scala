@@ -1,0 +1,25 @@
+package sfbatch
+
+/** The steps of the protocol as a process passes them: logged at DEBUG, and the places where tests kill or pause it.
+  *
+  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop[:<n>]`: at the n-th passing (default 1) of that step the process dies as by `kill -9`, or stops as by `kill -STOP`.
+  */
+private[sfbatch] object Step {
+  private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Step")
+  private val fault = sys.env.get("SFBATCH_TEST_AT_STEP").map(_.split("[=:]")).collect {
+    case Array(step, action) => (step, action, 1)
+    case Array(step, action, n) => (step, action, n.toInt)
+  }
+  private val passed = new java.util.concurrent.atomic.AtomicInteger
+
+  def apply(step: String, what: => Any): Unit = {
+    if (log.isDebugEnabled) log.debug(s"$step: $what")
+    fault.foreach { case (at, action, n) =>
+      if (at == step && passed.incrementAndGet() == n) action match {
+        case "halt" => Runtime.getRuntime.halt(137)
+        case "stop" => new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); ()
+        case other => throw new IllegalArgumentException(s"SFBATCH_TEST_AT_STEP: '$other' is neither halt nor stop")
+      }
+    }
+  }
+}
