@@ -86,7 +86,7 @@ inline decide() {
         v = t[p];
         if
         :: v && HERE(v, p) && m[p] == ABSENT && whole -> a[p] = v; t[p] = 0
-#ifdef BUG_PLACEHOLDER_STAMPED
+#ifdef BUG_ADD_AT_FINAL_LOCATION
         :: v && HERE(v, p) && m[p] == ABSENT && !whole -> a[p] = v
 #else
         :: v && HERE(v, p) && m[p] == ABSENT && !whole -> a[p] = EMPTY
@@ -151,9 +151,9 @@ s6_list:
     MAY_DIE;
     d_step {
       n = top; sm = mark[n]; printf("client %d LISTs: n=%d mark=%d\n", me, n, sm); rounds = (op == recover -> rounds + 1 : 0);
-      assert(rounds < 9);                           /* P: a recoverer always finishes */
+      assert(rounds < 9);                           /* P: recoverer finishes */
       v = FIRST;
-      do :: v < top -> assert(CLOSED(v)); v++ :: else -> break od   /* P: only the newest can be unfinished */
+      do :: v < top -> assert(CLOSED(v)); v++ :: else -> break od   /* P: one unfinished */
     };
     if :: mine && mine == n && sm == 1 -> goto done :: else fi
   }
@@ -252,7 +252,8 @@ s9_publish:                                         /* add_partitions, alter_par
        printf("client %d: the metastore refuses %d for good\n", me, n);
        d_step { forget() };
 #ifdef BUG_NO_ABORT
-       m[0] = 0; m[1] = 0; goto s6_list
+       m[0] = 0; m[1] = 0;
+       if :: op == recover -> goto s6_list :: else -> disturbed = true; goto died fi
 #else
        goto refused
 #endif
@@ -278,6 +279,9 @@ s9_answered:
 #ifdef BUG_DONE_BEFORE_REREAD
     if :: sm == 0 -> goto s10_done :: else fi;
 #endif
+#ifndef BUG_NO_LIST_AFTER_REASSERT
+    if :: sm == 1 -> goto s6_list :: else fi;       /* this alter too may have hidden a younger version */
+#endif
     goto s10_read
   }
 
@@ -288,7 +292,7 @@ s10_done:                                           /* createExclusive <n>.done 
       m[0] = 0; m[1] = 0;
       if
       :: mark[n] == 0 ->
-         if :: n == top -> assert(shown_once); shown_once = false :: else fi;   /* P: .done was visible */
+         if :: n == top -> assert(shown_once); shown_once = false :: else fi;   /* P: done was visible */
          mark[n] = 1; printf("client %d marks %d shown\n", me, n)
       :: else
       fi

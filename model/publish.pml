@@ -7,7 +7,10 @@
 inline agrees() {
   p = 0;
   do
-  :: p < NP -> newest(p, top, v); assert(v == 0 && meta[p] == ABSENT || v && SHOWS(v, p, meta[p])); p++
+  :: p < NP ->
+     newest(p, top, v);
+     assert(v == 0 && meta[p] == ABSENT || v && SHOWS(v, p, meta[p]));    /* P: metastore==journal */
+     p++
   :: else -> break
   od
 }
@@ -20,7 +23,7 @@ inline nothing_lost() {
      if
      :: v ->
         whole = v < top && kind[v + 1] == abort;    /* whole: its version was aborted */
-        assert(!acked[w] || mark[v] == 1 && !whole);                      /* P: an aborted write is reported failed */
+        assert(!acked[w] || mark[v] == 1 && !whole);                      /* P: aborted is reported */
         p = 0;
         do
         :: p < NP ->
@@ -37,10 +40,10 @@ inline nothing_lost() {
            :: else -> break
            od;
            if
-           :: SAYS(v, p) && kind[v] != rollback -> assert(ok || any || whole || !acked[w])   /* P: no acked row lost */
+           :: SAYS(v, p) && kind[v] != rollback -> assert(ok || any || whole || !acked[w])   /* P: no row lost */
            :: else
            fi;
-           assert(!whole || !ok); p++                                     /* P: an aborted row is not visible */
+           assert(!whole || !ok); p++                                     /* P: aborted is invisible */
         :: else -> break
         od
      :: else
@@ -51,7 +54,7 @@ inline nothing_lost() {
   do
   :: p < NP ->
      newest(p, top, u);
-     assert(ambiguous || u == 0 || (ROWS(SAYS(u, p)) & gone[p]) == 0);    /* P: foreign drops stay dropped */
+     assert(ambiguous || u == 0 || (ROWS(SAYS(u, p)) & gone[p]) == 0);    /* P: drops stay */
      p++
   :: else -> break
   od
@@ -75,8 +78,8 @@ init {
 #endif
   }
   atomic { running == 0 && _nr_pr == 1 }            /* quiescence: all returned or died, all messages landed */
-  d_step { if :: !disturbed -> agrees() :: else fi };                     /* P: nothing to mend when nobody failed */
+  d_step { if :: !disturbed -> agrees() :: else fi };                     /* when nobody failed, nothing to mend */
   atomic { crashes = 0; late = 0; steals = 0; refusals = 0; holder = 0; dead = 0; running = 1; run client(0, recover, 0) }
   atomic { running == 0 && _nr_pr == 1 }
-  d_step { agrees(); nothing_lost() }                                     /* P: metastore == replay(journal) */
+  d_step { agrees(); nothing_lost() }
 }

@@ -9,7 +9,7 @@
 #define EMPTY   1                                   /* metastore: added at an empty directory, not yet published */
 #define FIRST   2                                   /* the version the table starts with */
 #ifndef MAXV
-#define MAXV    9
+#define MAXV    (FIRST + CLIENTS * 2 + DROPS * 2 + REFUSALS + 1)
 #endif
 #define TOUCHED 128
 #define PRESENT 64
@@ -88,8 +88,8 @@ inline look() {                                     /* after each change of the 
         :: any && SAYS(v, p) && meta[p] < v ->      /* p lags behind: it must have left in v, or since */
            u = v;
            do :: u < top && (!SAYS(u, p) || HERE(u, p)) -> u++ :: else -> break od;
-           assert((meta[p] <= EMPTY && SAYS(u, p) && !HERE(u, p)) ||      /* P: whole or not at all */
-                  (meta[p] == ABSENT && excused[p]))
+           whole = (meta[p] <= EMPTY && SAYS(u, p) && !HERE(u, p)) || (meta[p] == ABSENT && excused[p]);
+           assert(whole)                                                  /* P: whole */
         :: else
         fi; p++
      :: else -> break
@@ -118,7 +118,7 @@ inline apply() {
      if
      :: ok && q[p] ->
 #ifdef CALM
-        assert(rk != ALTER || q[p] >= meta[p]);                           /* P: readers never go back */
+        assert(rk != ALTER || q[p] >= meta[p]);                           /* P: never back */
 #endif
         if :: rk == DROP -> meta[p] = ABSENT :: else -> meta[p] = q[p] fi
      :: else
