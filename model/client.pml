@@ -100,7 +100,11 @@ inline decide() {
            :: kind[v] != rollback
 #endif
            fi;
+#ifdef BUG_DROP_WITHOUT_EMPTYING
+           t[p] = 0
+#else
            if :: m[p] == v -> t[p] = 0 :: m[p] != v fi
+#endif
         :: else
         fi; p++
      :: else -> break
