@@ -85,10 +85,10 @@ inline look() {                                     /* after each change of the 
      do
      :: p < NP ->
         if
-        :: any && SAYS(v, p) && meta[p] < v ->      /* p lags behind: it must have left in v, or since */
+        :: any && SAYS(v, p) && meta[p] < v ->      /* p lags: then it has no rows, as v or a younger says */
            u = v;
            do :: u < top && (!SAYS(u, p) || HERE(u, p)) -> u++ :: else -> break od;
-           whole = (meta[p] <= EMPTY && SAYS(u, p) && !HERE(u, p)) || (meta[p] == ABSENT && excused[p]);
+           whole = meta[p] <= EMPTY && (SAYS(u, p) && !HERE(u, p) || excused[p]);
            assert(whole)                                                  /* P: whole */
         :: else
         fi; p++
