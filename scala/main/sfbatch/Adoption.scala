@@ -29,7 +29,7 @@ private[sfbatch] final class Adoption(
     val table = Catalog.table(claimed)
     transactionOf(table).locked {
       val tail = files.tail()
-      if (tail.newest > 0 && !tail.finished(tail.newest)) files.markDone(tail.newest) // an adopt that died before the table was ours
+      if (tail.newest > 0 && !tail.finished(tail.newest)) files.markShown(tail.newest) // an adopt that died before the table was ours
       val state = files.snapshot(tail.newest)
       val shown =
         if (partitioned) present.map { case (v, p) => v -> adopted(p.getSd.getLocation, Catalog.columns(p.getSd.getCols), Catalog.storage(p.getSd), p.getParameters, state) }
@@ -44,7 +44,7 @@ private[sfbatch] final class Adoption(
         case e: Unclear if metastore.table(database, name).exists(_.getParameters.get(Table.Id) == id) => ()
         case e: MetastoreFailure => throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"the metastore did not make $database.$name ours: ${e.getMessage}. Run adopt again.", e)
       }
-      files.markDone(entry.version)
+      files.markShown(entry.version)
     }
     Catalog.table(metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name)))
   }

@@ -2,12 +2,12 @@ package sfbatch
 
 import java.time.Instant
 import java.util.concurrent.ConcurrentHashMap
-import org.apache.hadoop.fs.Path
+import org.apache.hadoop.fs.{FileStatus, Path}
 import scala.util.Random
 import sfbatch.Json._
 
-/** What `_sfbatch/journal` holds near its end. `finished` has the versions with a `.done` among those listed. */
-final case class Tail(newest: Long, finished: Set[Long], listedFrom: Long)
+/** What `_sfbatch/journal` holds near its end: among the versions listed, those whose `.done` says shown and those whose says refused. */
+final case class Tail(newest: Long, finished: Set[Long], refused: Set[Long], listedFrom: Long)
 
 /** The files under `<root>/_sfbatch`: owner, claims, versions, marks, checkpoints. Creates, never changes one. */
 final class Journal(val root: Path, val tableId: String, val store: Store) {
@@ -19,8 +19,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   val emptyDirectory = new Path(home, "empty")
 
   private def block(version: Long): Path = new Path(versions, f"${(version - 1) / Journal.BlockSize}%08d")
-  private def entryPath(version: Long) = new Path(block(version), f"$version%012d.json.gz")
-  private def donePath(version: Long) = new Path(block(version), f"$version%012d.done")
+  private def entryPath(version: Long) = new Path(block(version), f"$version%012d${Journal.EntrySuffix}")
+  private def donePath(version: Long) = new Path(block(version), f"$version%012d${Journal.DoneSuffix}")
 
   // --- owner ---
 
@@ -80,21 +80,14 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   def tail(): Tail = {
     val blocks = store.list(versions).map(_.getPath.getName).filter(n => n.length == 8 && n.forall(_.isDigit)).map(_.toLong).sorted
-    if (blocks.isEmpty) Tail(0, Set.empty, 1)
-    else {
-      val newest = listBlock(blocks.last)
-      val all = if (newest._1.size < 3 && blocks.size > 1) {
-        val before = listBlock(blocks(blocks.size - 2))
-        (before._1 ++ newest._1, before._2 ++ newest._2)
-      } else newest
-      if (all._1.isEmpty) Tail(0, Set.empty, 1) else Tail(all._1.max, all._2, all._1.min)
-    }
-  }
-
-  private def listBlock(block: Long): (Set[Long], Set[Long]) = {
-    val names = store.list(new Path(versions, f"$block%08d")).map(_.getPath.getName)
-    def numbers(suffix: String) = names.collect { case n if n.length == 12 + suffix.length && n.endsWith(suffix) => n.take(12).toLong }.toSet
-    (numbers(".json.gz"), numbers(".done"))
+    def list(some: Seq[Long]) = some.flatMap(b => store.list(new Path(versions, f"$b%08d")))
+    def numbers(files: Seq[FileStatus], suffix: String) =
+      files.collect { case f if f.getPath.getName.matches(s"[0-9]{12}$suffix") => f.getPath.getName.take(12).toLong -> f.getLen }
+    val newest = list(blocks.takeRight(1))
+    val files = if (numbers(newest, Journal.EntrySuffix).size < 3) list(blocks.takeRight(2).dropRight(1)) ++ newest else newest
+    val entries = numbers(files, Journal.EntrySuffix).map(_._1)
+    val (shown, refused) = numbers(files, Journal.DoneSuffix).partition(_._2 == 0)
+    if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1) else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
   }
 
   def hasVersion(version: Long): Boolean = store.exists(entryPath(version))
@@ -118,8 +111,15 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   def commit(entry: Entry): Boolean =
     store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || this.entry(entry.version).exists(_.nonce == entry.nonce)
 
-  /** Deterministic, so a refusal means done. */
-  def markDone(version: Long): Unit = { store.createExclusive(donePath(version), Array.emptyByteArray); () }
+  /** `.done`, empty: the metastore showed it. False when it was closed as refused. */
+  def markShown(version: Long): Boolean = mark(version, Array.emptyByteArray).isEmpty
+
+  /** `.done` that says refused: it will be closed by an abort. False when it was shown. */
+  def markRefused(version: Long): Boolean = mark(version, "refused".getBytes("UTF-8")).nonEmpty
+
+  // One name for both, so that a version cannot be acknowledged and aborted (docs/adr/0101).
+  private def mark(version: Long, outcome: Array[Byte]): Array[Byte] =
+    if (store.createExclusive(donePath(version), outcome)) outcome else store.read(donePath(version)).getOrElse(outcome)
 
   // --- unclear calls ---
 
@@ -176,6 +176,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 final case class Owner(tableId: String, database: String, table: String, nonce: String)
 
 object Journal {
+  val EntrySuffix = ".json.gz"
+  val DoneSuffix = ".done"
   val BlockSize = 400
   val CheckpointEvery = 100
   private val cache = new ConcurrentHashMap[String, Snapshot]()

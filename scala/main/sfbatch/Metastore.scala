@@ -21,6 +21,12 @@ final class Refused(cause: Throwable) extends MetastoreFailure(s"${cause.getClas
 /** The metastore said no for want of rights. */
 final class Denied(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
 
+/** Others dropped these partitions meanwhile: what is being shown would bring them back. */
+final class Vanished(val values: Set[Seq[String]]) extends MetastoreFailure(s"dropped by others: ${values.map(_.mkString("/")).mkString(", ")}", null)
+
+/** A later version is shown already: the journal must be listed again before anything is concluded. */
+final class Overtaken extends MetastoreFailure("a later version is shown", null)
+
 /** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not thread-safe.
   *
   * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand.

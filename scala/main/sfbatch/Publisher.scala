@@ -46,79 +46,83 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     now
   }
 
+  /** An absent partition may also be there with the empty directory: no reader finds a row in it. */
   def agrees(values: Seq[String], shown: Option[Shown], observed: Option[Observed]): Boolean = (shown, observed) match {
     case (None, None) => true
+    case (None, Some(o)) => isPlaceholder(o)
     case (Some(s), Some(o)) => o.location == locationOf(values, s) && (s.batchId.isEmpty || o.version.contains(s.version))
-    case _ => false
+    case (Some(_), None) => false
   }
 
   def isPlaceholder(o: Observed): Boolean = o.location == empty
 
-  /** Until the metastore shows every target. `unclear` is called once, before it goes on after an answer that did not come.
+  /** Until the metastore shows every target.
     *
+    * @param version the newest the caller knows of; a partition that shows a later one raises Overtaken
     * @param known what was just observed of the targets, to save a request
-    * @throws Refused after three refusals; Denied; SfBatchException SFBATCH_PUBLISH_UNCLEAR after two minutes
+    * @param isNew whether a partition was absent before: only such a one is added (docs/adr/0102)
+    * @param remove whether absent partitions are dropped too, after they show no row (rollback and drop_partition alone: docs/adr/0105)
+    * @param unclear called once, before it goes on after an answer that did not come
+    * @throws Vanished; Overtaken; Denied; Refused after three refusals; SfBatchException SFBATCH_PUBLISH_UNCLEAR after two minutes
     */
-  def show(targets: Map[Seq[String], Option[Shown]], known: Option[Map[Seq[String], Observed]], unclear: () => Unit): Unit = {
+  def show(
+      version: Long,
+      targets: Map[Seq[String], Option[Shown]],
+      known: Option[Map[Seq[String], Observed]],
+      isNew: Seq[String] => Boolean,
+      remove: Boolean,
+      unclear: () => Unit
+  ): Unit = {
     var refusals = 0
     var unclearSince = 0L
-    var confirmed = false
-    var observedNow = known.getOrElse(observe(targets.keys))
-    def pending = targets.filterNot { case (v, s) => agrees(v, s, observedNow.get(v)) }
-    while (!confirmed) {
-      val todo = pending
-      if (todo.isEmpty)
-        if (unclearSince == 0) confirmed = true
-        else {
-          // A call of ours may still be under way: look twice.
-          Thread.sleep(300)
-          observedNow = observe(targets.keys)
-          confirmed = pending.isEmpty
-        }
-      else {
-        try send(todo, observedNow)
-        catch {
-          case e: Unclear =>
-            if (unclearSince == 0) { unclear(); unclearSince = System.nanoTime() }
-            else if (System.nanoTime() - unclearSince > 120L * 1000000000L)
-              throw new SfBatchException(
-                "SFBATCH_PUBLISH_UNCLEAR",
-                s"the metastore does not answer (${e.getMessage}); the version is in the journal, and the next writer of $table or CALL sfbatch.recover finishes it.",
-                e
-              )
-            Thread.sleep(500)
-          case e: Refused =>
-            refusals += 1
-            if (refusals >= 3) throw e
-            Thread.sleep(200L * refusals)
-        }
-        observedNow = observe(targets.keys)
+    var now = known.getOrElse(observe(targets.keys))
+    def pending = targets.filterNot { case (v, s) => agrees(v, s, now.get(v)) && !(remove && s.isEmpty && now.contains(v)) }
+    var todo = pending
+    while (todo.nonEmpty) {
+      if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version))) throw new Overtaken
+      val vanished = todo.collect { case (v, Some(_)) if !now.contains(v) && !isNew(v) => v }.toSet
+      if (vanished.nonEmpty) throw new Vanished(vanished)
+      try send(version, todo, now, remove)
+      catch {
+        case e: Unclear =>
+          if (unclearSince == 0) { unclear(); unclearSince = System.nanoTime() }
+          else if (System.nanoTime() - unclearSince > 120L * 1000000000L)
+            throw new SfBatchException(
+              "SFBATCH_PUBLISH_UNCLEAR",
+              s"the metastore does not answer (${e.getMessage}); version $version is in the journal, and the next writer of $table or CALL sfbatch.recover finishes it.",
+              e
+            )
+          Thread.sleep(500)
+        case e: Refused =>
+          refusals += 1
+          if (refusals >= 3) throw e
+          Thread.sleep(200L * refusals)
       }
+      now = observe(targets.keys)
+      todo = pending
     }
   }
 
-  private def send(targets: Map[Seq[String], Option[Shown]], observedNow: Map[Seq[String], Observed]): Unit =
+  private def send(version: Long, targets: Map[Seq[String], Option[Shown]], now: Map[Seq[String], Observed], remove: Boolean): Unit =
     if (!table.isPartitioned) targets.values.flatten.foreach(alterTable)
     else {
       val shows = targets.collect { case (values, Some(shown)) => values -> shown }
-      val drops = targets.keySet -- shows.keySet
-      val (there, fresh) = shows.partition { case (values, _) => observedNow.contains(values) }
+      val leaving = (targets.keySet -- shows.keySet).toSeq.filter(now.contains)
+      val (there, fresh) = shows.toSeq.partition { case (values, _) => now.contains(values) }
       lazy val base = hiveTable()
-      if (drops.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce) metastore.addPartitions(fresh.toSeq.map { case (v, s) => build(base, v, s) })
+      if (leaving.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce) metastore.addPartitions(fresh.map { case (v, s) => build(base, v, s) })
       else {
-        if (fresh.nonEmpty) {
-          journal.store.makeDirectory(journal.emptyDirectory)
-          fresh.toSeq.grouped(Publisher.AddByPlaceholder).foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s)) }))
+        if (fresh.nonEmpty || leaving.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
+        fresh.grouped(Publisher.AddByPlaceholder).foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s), 0) }))
+        Step("placed", table)
+        val altered = there.map { case (v, s) => alter(now(v).partition.get.deepCopy(), v, s) } ++
+          fresh.map { case (v, s) => build(base, v, s) } ++
+          leaving.filterNot(v => isPlaceholder(now(v))).map(v => placeholder(now(v).partition.get.deepCopy(), version))
+        if (altered.nonEmpty) metastore.alterPartitions(table.database, table.name, altered)
+        if (remove && leaving.nonEmpty) {
+          Step("dropping", table)
+          metastore.dropPartitions(table.database, table.name, leaving.map(PartitionPath.name(names, _)))
         }
-        if (shows.nonEmpty) {
-          if (drops.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
-          val leaving = drops.toSeq.flatMap(observedNow.get).flatMap(_.partition).map(p => placeholder(p.deepCopy()))
-          Step("placed", table)
-          val altered = there.toSeq.map { case (v, s) => alter(observedNow(v).partition.get.deepCopy(), v, s) } ++ fresh.map { case (v, s) => build(base, v, s) }
-          metastore.alterPartitions(table.database, table.name, altered ++ leaving)
-        }
-        if (drops.nonEmpty) Step("dropping", table)
-        if (drops.nonEmpty) metastore.dropPartitions(table.database, table.name, drops.toSeq.map(PartitionPath.name(names, _)))
       }
     }
 
@@ -153,9 +157,9 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     p
   }
 
-  private def placeholder(p: HivePartition): HivePartition = {
+  private def placeholder(p: HivePartition, version: Long): HivePartition = {
     p.getSd.setLocation(empty.toString)
-    val statistics = Map("numRows" -> "0", "numFiles" -> "0", "totalSize" -> "0", Table.Version -> "0")
+    val statistics = Map("numRows" -> "0", "numFiles" -> "0", "totalSize" -> "0", Table.Version -> version.toString)
     p.setParameters(new java.util.HashMap((p.getParameters.asScala.toMap - Table.BatchIdName ++ statistics).asJava))
     p
   }

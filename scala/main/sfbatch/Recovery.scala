@@ -30,18 +30,32 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       val compared = touched ++ unclear ++ (if (thorough) snapshot.touchedRecently else Set.empty)
       val observed = publisher.observe(compared)
       val differing = compared.toSeq.filterNot(v => publisher.agrees(v, snapshot.partitions.get(v), observed.get(v)))
+      val overtaken = differing.exists(v => observed.get(v).flatMap(_.version).exists(_ > snapshot.version)) && journal.hasVersion(snapshot.version + 1)
       val (late, foreign) = differing.partition(v => isLate(v, snapshot, observed.get(v), unclear(v)))
       val others = foreign.filter(v => touched(v) || thorough)
-      if (late.nonEmpty) {
-        Step("reassert", tail.newest)
-        journal.markUnclear(tail.newest, late)
-        rights(tail.newest)(publisher.show(late.map(v => v -> snapshot.partitions.get(v)).toMap, Some(observed), () => ()))
-        reasserted ++= late.map(PartitionPath.name(table.partitionColumns.map(_.name), _))
+      // Whatever was sent, the journal is listed again: only a pass with nothing to do says how things are (docs/adr/0103).
+      if (overtaken) settle(touch, thorough)
+      else if (late.nonEmpty) {
+        reassert(snapshot, late, observed)
         settle(touch, thorough)
       } else if (others.nonEmpty) {
         recordExternal(snapshot, others, observed)
         settle(touch, thorough)
       } else Settled(snapshot, observed)
+    }
+  }
+
+  private def reassert(snapshot: Snapshot, late: Seq[Seq[String]], observed: Map[Seq[String], Observed]): Unit = {
+    Step("reassert", snapshot.version)
+    journal.markUnclear(snapshot.version, late)
+    val targets = late.map(v => v -> snapshot.partitions.get(v)).toMap
+    try {
+      publisher.show(snapshot.version, targets, Some(observed), snapshot.dropped.contains, remove = false, () => ())
+      reasserted ++= late.map(PartitionPath.name(table.partitionColumns.map(_.name), _))
+    } catch {
+      case _: Vanished | _: Overtaken => () // the next pass sees it
+      case e: Denied => throw recoveryNeeded(snapshot.version, journal.entry(snapshot.version).map(_.caller.user).getOrElse("unknown"), e)
+      case e: Refused => throw refused(snapshot.version, e)
     }
   }
 
@@ -67,7 +81,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       }
       PartitionChange(v, to, snapshot.partitions.get(v).map(s => Previous(s.batchId, s.version)))
     }
-    if (journal.commit(draft("external", snapshot).copy(changes = changes))) journal.markDone(version)
+    if (journal.commit(draft("external", snapshot).copy(changes = changes))) { journal.markShown(version); () }
   }
 
   def draft(operation: String, snapshot: Snapshot): Entry = Recovery.draft(table, caller, operation, snapshot)
@@ -80,59 +94,71 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       val later = (open.head to tail.newest).flatMap(journal.entry)
       val closed = later.flatMap(_.aborts).toSet
       val todo = later.filter(e => open.contains(e.version) && !closed(e.version))
-      todo.foreach(finish(_, tail.newest))
+      todo.foreach(e => if (tail.refused(e.version)) abort(e, Set.empty) else finish(e, tail.newest))
       todo.nonEmpty
     }
   }
 
   private def finish(entry: Entry, newest: Long): Unit = {
-    val snapshot = journal.snapshot(newest)
-    val targets = entry.changes.map(c => c.values -> snapshot.partitions.get(c.values)).toMap
-    val strangers = targets.collect { case (v, Some(s)) if !trusted(v, s) => s"${publisher.locationOf(v, s)}" }
-    if (strangers.nonEmpty) {
+    Step("recover", entry.version)
+    val strangers = entry.changes.collect { case PartitionChange(v, Some(s), _) if !trusted(v, s) => publisher.locationOf(v, s).toString }
+    if (strangers.nonEmpty && Recovery.showsPartitions(entry)) {
       Recovery.log.warn(s"version ${entry.version} of $table shows ${strangers.head}, which is not a batch of this table: closing it by an abort.")
-      abort(entry)
-    } else
-      try {
-        // Its writer may still be about: what it sends may come late.
-        Step("recover", entry.version)
-        if (targets.nonEmpty) journal.markUnclear(entry.version, targets.keys)
-        Step("recover-marked", entry.version)
-        if (Recovery.showsPartitions(entry)) publisher.show(targets, None, () => ())
-        Step("recover-published", entry.version)
-        journal.markDone(entry.version)
-        Step("recover-done", entry.version)
-        finished += entry.version
-      } catch {
-        case _: Refused => abort(entry)
-        case e: Denied => throw recoveryNeeded(entry.version, entry.caller.user, e)
-      }
+      close(entry, Set.empty)
+    } else if (show(entry, None, markFirst = true)) finished += entry.version
   }
 
-  /** Closes a version the metastore refuses for good: its partitions show again what they showed before.
+  /** Step 9 and 10 for a committed version. False when it was closed instead.
     *
-    * @throws SfBatchException SFBATCH_PUBLISH_REFUSED when even that is refused
+    * @param markFirst its writer may still be about (or we are not it): what is sent may come late
+    * @throws SfBatchException SFBATCH_RECOVERY_NEEDED, SFBATCH_PUBLISH_REFUSED
     */
-  def abort(entry: Entry): Unit = {
+  def show(entry: Entry, known: Option[Map[Seq[String], Observed]], markFirst: Boolean): Boolean = {
+    val targets = entry.changes.map(c => c.values -> c.to).toMap
     val before = journal.snapshot(entry.version - 1)
-    val changes = entry.changes.map(c => PartitionChange(c.values, before.partitions.get(c.values), c.to.map(s => Previous(s.batchId, entry.version))))
+    def isNew(values: Seq[String]) = !before.partitions.contains(values) || before.dropped.contains(values)
+    try {
+      if (Recovery.showsPartitions(entry) && targets.nonEmpty) {
+        if (markFirst) journal.markUnclear(entry.version, targets.keys)
+        Step("showing", entry.version)
+        val removes = Set("rollback", "drop_partition", "repair").contains(entry.operation)
+        publisher.show(entry.version, targets, known, isNew, removes, () => journal.markUnclear(entry.version, targets.keys))
+      }
+      Step("shown", entry.version)
+      val shown = journal.markShown(entry.version)
+      Step("done", entry.version)
+      shown
+    } catch {
+      case e: Vanished => close(entry, e.values); false
+      case _: Overtaken => journal.markShown(entry.version) // a later version is there only because this one was finished or closed
+      case e: Denied if entry.caller.user != caller.user || entry.operation == "abort" => throw recoveryNeeded(entry.version, entry.caller.user, e)
+      case e: Refused if entry.operation == "abort" => throw refused(entry.version, e)
+      case e @ (_: Denied | _: Refused) => close(entry, Set.empty); failed = Some(e); false
+    }
+  }
+
+  /** Why the metastore refused the version that was closed last. */
+  var failed: Option[Throwable] = None
+
+  private def close(entry: Entry, vanished: Set[Seq[String]]): Unit = if (journal.markRefused(entry.version)) abort(entry, vanished)
+
+  /** The version after a refused one: its partitions show again what they showed before; those that others dropped stay dropped.
+    *
+    * The abort of an abort repeats it (docs/adr/0104).
+    */
+  private def abort(entry: Entry, vanished: Set[Seq[String]]): Unit = {
+    val before = journal.snapshot(entry.version - 1)
+    def restored(c: PartitionChange) = if (entry.operation == "abort") c.to else before.partitions.get(c.values)
     val closing = draft("abort", journal.snapshot(entry.version)).copy(
-      changes = changes,
+      changes = entry.changes.map(c => PartitionChange(c.values, if (vanished(c.values)) None else restored(c), c.to.map(s => Previous(s.batchId, entry.version)))),
       aborts = Some(entry.version),
-      txnsRestored = entry.txn.map(t => t.appId -> before.txns.get(t.appId)).toMap
+      txnsRestored = if (entry.operation == "abort") entry.txnsRestored else entry.txn.map(t => t.appId -> before.txns.get(t.appId)).toMap
     )
     if (journal.commit(closing)) {
       Step("aborting", entry.version)
-      val targets = changes.map(c => c.values -> c.to).toMap
-      if (targets.nonEmpty) journal.markUnclear(closing.version, targets.keys)
-      try publisher.show(targets, None, () => ())
-      catch {
-        case e: Refused =>
-          throw new SfBatchException("SFBATCH_PUBLISH_REFUSED", s"the metastore refuses version ${entry.version} of $table and what was there before: ${e.getMessage}.", e)
-        case e: Denied => throw recoveryNeeded(closing.version, caller.user, e)
-      }
-      journal.markDone(closing.version)
       aborted += entry.version
+      show(closing, None, markFirst = true)
+      ()
     }
   }
 
@@ -145,13 +171,11 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       Iterator.iterate(location)(_.getParent).takeWhile(_ != null).contains(root) || location == Catalog.adoptedLocation(root)
   }
 
-  private def rights[T](version: Long)(body: => T): T =
-    try body
-    catch {
-      case e: Denied => throw recoveryNeeded(version, journal.entry(version).map(_.caller.user).getOrElse("unknown"), e)
-      case e: Refused =>
-        throw new SfBatchException("SFBATCH_PUBLISH_REFUSED", s"the metastore refuses to show again what the journal of $table says: ${e.getMessage}.", e)
-    }
+  private def refused(version: Long, cause: Throwable) = new SfBatchException(
+    "SFBATCH_PUBLISH_REFUSED",
+    s"the metastore refuses to show what version $version of the journal of $table says: ${cause.getMessage}. See the metastore's log; CALL sfbatch.recover(table => '$table') tries again.",
+    cause
+  )
 
   private def recoveryNeeded(version: Long, owner: String, cause: Throwable) = new SfBatchException(
     "SFBATCH_RECOVERY_NEEDED",

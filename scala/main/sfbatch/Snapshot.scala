@@ -73,7 +73,9 @@ object Snapshot {
   private def change(entry: Entry)(state: Snapshot, c: PartitionChange): Snapshot = c.to match {
     case Some(shown) => state.copy(partitions = state.partitions + (c.values -> shown))
     case None =>
-      val noted = if (entry.operation == "external") state.dropped else state.dropped + (c.values -> entry.version)
+      // Only these send drops, which may land late; an abort or others' drop does not.
+      val ours = Set("rollback", "drop_partition", "repair").contains(entry.operation)
+      val noted = if (ours) state.dropped + (c.values -> entry.version) else state.dropped
       state.copy(partitions = state.partitions - c.values, dropped = noted)
   }
 

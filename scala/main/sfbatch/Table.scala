@@ -12,7 +12,7 @@ final case class Storage(inputFormat: String, outputFormat: String, serde: Strin
 sealed abstract class Format(val name: String, val storage: Storage)
 
 object Format {
-  private val hive = "org.apache.hadoop.hive.ql.io"
+  private def hive = "org.apache.hadoop.hive.ql.io"
   case object Parquet
       extends Format(
         "parquet",
@@ -28,7 +28,7 @@ object Format {
           "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"
         )
       )
-  val all: Seq[Format] = Seq(Parquet, Orc, Text)
+  def all: Seq[Format] = Seq(Parquet, Orc, Text)
   def of(name: String): Option[Format] = all.find(_.name == name.toLowerCase(java.util.Locale.ROOT))
 }
 

@@ -49,7 +49,7 @@ private[sfbatch] final class TableCreation(
         case e @ (_: Refused | _: Denied) =>
           throw new SfBatchException("SFBATCH_CREATE_REFUSED", s"the metastore refused to create $full: ${e.getMessage}.", e)
       }
-      files.markDone(entry.version)
+      files.markShown(entry.version)
     }
     Catalog.table(metastore.table(spec.database, spec.name).getOrElse(throw Errors.unknownTable(spec.database, spec.name)))
   }
@@ -103,6 +103,6 @@ private[sfbatch] final class TableCreation(
   /** An earlier CREATE that died left a version without `.done`: nothing of it can be shown, its table is not there. */
   private def closeUnfinished(files: Journal): Unit = {
     val tail = files.tail()
-    if (tail.newest > 0 && !tail.finished(tail.newest)) files.markDone(tail.newest)
+    if (tail.newest > 0 && !tail.finished(tail.newest)) files.markShown(tail.newest)
   }
 }

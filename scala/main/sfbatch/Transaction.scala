@@ -37,38 +37,25 @@ final class Transaction(table: Table, journal: Journal, metastore: Metastore, ne
           if (!journal.commit(entry)) attempt()
           else {
             Step("journalled", entry.version)
-            publish(entry, settled, recovery)
-            Right(entry)
+            if (recovery.show(entry, Some(settled.observed), markFirst = false)) {
+              Transaction.checkpoint(journal, entry.version)
+              // Overtaken while paused? Then we may just have shown an old version.
+              if (journal.hasVersion(entry.version + 1)) recovery.settle(_ => entry.changes.map(_.values).toSet)
+              Right(entry)
+            } else
+              recovery.failed match {
+                case Some(e) =>
+                  throw new SfBatchException(
+                    if (e.isInstanceOf[Denied]) "SFBATCH_NO_PERMISSION" else "SFBATCH_PUBLISH_REFUSED",
+                    s"the metastore refused to show version ${entry.version} of $table (${e.getMessage}). The version is closed; readers see what they saw before.",
+                    e
+                  )
+                case None => attempt() // closed for what others did meanwhile: decide anew
+              }
           }
       }
     }
     attempt()
-  }
-
-  private def publish(entry: Entry, settled: Settled, recovery: Recovery): Unit = {
-    val targets = entry.changes.map(c => c.values -> c.to).toMap
-    try {
-      if (Recovery.showsPartitions(entry)) {
-        publisher.show(targets, Some(settled.observed), () => journal.markUnclear(entry.version, targets.keys))
-      }
-      Step("published", entry.version)
-      journal.markDone(entry.version)
-      Step("done", entry.version)
-    } catch {
-      case e @ (_: Refused | _: Denied) =>
-        recovery.abort(entry)
-        throw new SfBatchException(
-          if (e.isInstanceOf[Denied]) "SFBATCH_NO_PERMISSION" else "SFBATCH_PUBLISH_REFUSED",
-          s"the metastore refused to show version ${entry.version} of $table (${e.getMessage}). The version is closed; readers see what they saw before.",
-          e
-        )
-    }
-    Transaction.checkpoint(journal, entry.version)
-    // Overtaken while paused? Then we may just have shown an old version.
-    if (journal.hasVersion(entry.version + 1)) {
-      recovery.settle(_ => targets.keySet)
-      ()
-    }
   }
 }
 
