@@ -46,16 +46,18 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
       throw new SfBatchException("SFBATCH_BATCH_GONE", s"$location is no longer there: partition ${PartitionPath.name(names, c.values)} of $table cannot go back to it. Nothing was changed.")
   }
 
+  private def wasRefused(version: Long): Boolean = journal.entry(version + 1).exists(_.aborts.contains(version))
+
   /** 14 digits are a batch ID (the version that first published it), other digits a version. */
   private def version(to: String, newest: Long): Long =
     if (BatchId.isBatchId(to)) {
       val id = BatchId.parse(to)
       (1L to newest).iterator
         .flatMap(journal.entry)
-        .find(e => e.operation != "abort" && e.changes.exists(_.to.exists(_.batchId.contains(id))))
+        .find(e => e.operation != "abort" && e.changes.exists(_.to.exists(_.batchId.contains(id))) && !wasRefused(e.version))
         .map(_.version)
         .getOrElse(throw new SfBatchException("SFBATCH_UNKNOWN_VERSION", s"no version of $table published batch $to. CALL sfbatch.history(table => '$table') lists them."))
-    } else if (to.nonEmpty && to.length < 14 && to.forall(_.isDigit) && to.toLong >= 1 && to.toLong <= newest) to.toLong
+    } else if (to.nonEmpty && to.length < 14 && to.forall(_.isDigit) && to.toLong >= 1 && to.toLong <= newest && !wasRefused(to.toLong)) to.toLong
     else
-      throw new SfBatchException("SFBATCH_UNKNOWN_VERSION", s"'$to' is no version of $table: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them.")
+      throw new SfBatchException("SFBATCH_UNKNOWN_VERSION", s"'$to' is no version of $table that was shown: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them.")
 }
