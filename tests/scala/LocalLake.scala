@@ -6,13 +6,17 @@ import org.apache.hadoop.fs.Path
 import org.apache.hadoop.hive.conf.HiveConf
 import org.apache.hadoop.hive.metastore.{HiveMetaStore, HiveMetaStoreClient}
 import org.apache.hadoop.hive.metastore.txn.TxnDbUtil
-import org.apache.hadoop.hive.thrift.HadoopThriftAuthBridge
+import org.apache.hadoop.hive.shims.ShimLoader
+import org.apache.logging.log4j.Level
+import org.apache.logging.log4j.core.config.Configurator
 import org.apache.spark.{SparkConf, SparkContext}
 import org.apache.spark.sql.{SparkSession, SparkSessionExtensions}
 
 /** One metastore server (thrift, Derby with locks) and one Spark context for all suites of a run, with sessions with and without sfbatch. */
 object LocalLake {
   val home: java.nio.file.Path = Files.createTempDirectory("sfbatch-lake")
+  Configurator.setRootLevel(Level.ERROR)
+  Configurator.setLevel("org.apache.thrift.server", Level.OFF) // a stack trace for every client that hangs up
   val warehouse: String = home.resolve("warehouse").toString
 
   private lazy val port: Int = {
@@ -30,7 +34,8 @@ object LocalLake {
     System.setProperty("derby.stream.error.file", home.resolve("derby.log").toString)
     TxnDbUtil.setConfValues(conf)
     TxnDbUtil.prepDb(conf)
-    val server = new Thread(() => HiveMetaStore.startMetaStore(port, HadoopThriftAuthBridge.getBridge, conf), "metastore")
+    val listen = port // not in the thread: it would wait for this object's lock, which is held here
+    val server = new Thread(() => HiveMetaStore.startMetaStore(listen, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
     server.setDaemon(true)
     server.start()
     val giveUp = System.nanoTime + 60000000000L
