@@ -33,7 +33,7 @@ object Format {
 }
 
 /** `value`: `20161001/`; `hive`: `date=20161001/`. */
-sealed abstract class PartitionStyle(val name: String)
+sealed abstract class PartitionStyle(val name: String) extends Serializable
 
 object PartitionStyle {
   case object Value extends PartitionStyle("value")

@@ -1,32 +1,26 @@
 package org.apache.spark.sql.sfbatch
 
-import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan}
-import org.apache.spark.sql.catalyst.trees.TreeNodeTag
+import org.apache.spark.sql.catalyst.expressions.Attribute
+import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan, UnaryNode}
 
 /** Inserts that keep the writer's options, which Spark's own statement has no room for. */
 object Inserts {
-  private val optionsTag = TreeNodeTag[Map[String, String]]("sfbatch.options")
-  private val strictTag = TreeNodeTag[Unit]("sfbatch.strict")
 
   /** As `insertInto` and SQL: the query's columns in the table's order, partition columns last. */
-  def byPosition(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan = {
-    val insert = statement(table, query, overwrite, byName = false)
-    insert.setTagValue(optionsTag, options)
-    insert
-  }
+  def byPosition(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan =
+    statement(table, Carrier(options, strict = false, query), overwrite, byName = false)
 
   /** As `save` and `saveAsTable`: each column of the table must be in the query, and no other. */
-  def byName(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan = {
-    val insert = statement(table, query, overwrite, byName = true)
-    insert.setTagValue(optionsTag, options)
-    insert.setTagValue(strictTag, ())
-    insert
+  def byName(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan =
+    statement(table, Carrier(options, strict = true, query), overwrite, byName = true)
+
+  /** Sits on the query (tags get lost: Spark 3.5's `resolveOperatorsDown` does not copy them) until [[WriteRule]] takes it off. */
+  final case class Carrier(options: Map[String, String], strict: Boolean, child: LogicalPlan) extends UnaryNode {
+    override def output: Seq[Attribute] = child.output
+    override protected def withNewChildInternal(newChild: LogicalPlan): Carrier = copy(child = newChild)
   }
 
-  def options(insert: InsertIntoStatement): Map[String, String] = insert.getTagValue(optionsTag).getOrElse(Map.empty)
-  def isStrict(insert: InsertIntoStatement): Boolean = insert.getTagValue(strictTag).isDefined
-
-  private def statement(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, byName: Boolean): InsertIntoStatement =
+  private def statement(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, byName: Boolean): LogicalPlan =
     InsertIntoStatement(
       table = table,
       partitionSpec = Map.empty,

@@ -8,6 +8,7 @@ import org.apache.spark.sql.catalyst.analysis.UnresolvedRelation
 import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable, CatalogTableType}
 import org.apache.spark.sql.catalyst.plans.logical.{LocalRelation, LogicalPlan}
 import org.apache.spark.sql.catalyst.rules.Rule
+import org.apache.spark.sql.catalyst.util.CaseInsensitiveMap
 import org.apache.spark.sql.execution.datasources.{CreateTable, DataSourceUtils, LogicalRelation, SaveIntoDataSourceCommand}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.StructType
@@ -18,7 +19,11 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case source: LogicalRelation if source.relation.isInstanceOf[TableByName] =>
       UnresolvedRelation(NamedTable.of(source.relation.asInstanceOf[TableByName].parameters))
-    case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] => this.save(save)
+    case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] =>
+      this.save(save.options match {
+        case lowered: CaseInsensitiveMap[String] => save.copy(options = lowered.originalMap) // as the user spelled them, for messages
+        case _ => save
+      })
   }
 
   private def save(save: SaveIntoDataSourceCommand): LogicalPlan = {

@@ -17,15 +17,20 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case insert: InsertIntoStatement if insert.table.resolved && insert.query.resolved =>
-      WriteRule.target(insert.table).filter(OurTable.isOurs).fold[LogicalPlan](insert)(write(_, insert))
+      WriteRule.target(insert.table).filter(OurTable.isOurs).fold[LogicalPlan](insert) { table =>
+        insert.query match {
+          case Inserts.Carrier(options, strict, query) => write(table, insert.copy(query = query), options, strict)
+          case _ => write(table, insert, Map.empty, strict = false)
+        }
+      }
   }
 
-  private def write(table: CatalogTable, insert: InsertIntoStatement): LogicalPlan = {
-    val parameters = WriteParameters.of(session, Inserts.options(insert))
+  private def write(table: CatalogTable, insert: InsertIntoStatement, options: Map[String, String], strict: Boolean): LogicalPlan = {
+    val parameters = WriteParameters.of(session, options)
     val format = WriteFormat.of(table, parameters.format)
     WriteChecks.noDuplicates(table)
     WriteChecks.storable(table, format)
-    if (Inserts.isStrict(insert)) WriteChecks.sameColumns(table, insert.query)
+    if (strict) WriteChecks.sameColumns(table, insert.query)
 
     val cast = casted(table, insert)
     val static = cast.partitionSpec.collect { case (name, Some(value)) => name -> value }

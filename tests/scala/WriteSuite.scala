@@ -1,0 +1,219 @@
+package sfbatch
+
+import org.apache.hadoop.fs.Path
+import org.apache.spark.sql.{DataFrame, Row}
+import org.apache.spark.sql.functions._
+
+class WriteSuite extends LakeSuite {
+  private lazy val session = spark
+  import session.implicits._
+
+  private def days(rows: (String, Int)*): DataFrame = rows.toDF("date", "n").select("n", "date")
+
+  private def create(format: String = "parquet"): String = {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, date STRING) USING sfbatch OPTIONS (format '$format') PARTITIONED BY (date)")
+    table
+  }
+
+  private def root(table: String): Path = new Path(parameters(table)("sfbatch.root"))
+  private def batches(table: String): Seq[String] =
+    LocalLake.directories(root(table)).filter(_.matches(".*\\d{14}")).map(_.replaceAll("\\d{14}$", "B"))
+  private def save(frame: DataFrame, table: String, mode: String, options: (String, String)*): Unit =
+    options.foldLeft(frame.write.format("sfbatch").mode(mode)) { case (w, (k, v)) => w.option(k, v) }.save(table)
+
+  for (format <- Seq("parquet", "orc", "text")) {
+    test(s"INSERT OVERWRITE touches only the partitions in the data ($format)") {
+      val table = create(format)
+      sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
+      sql(s"INSERT OVERWRITE $table VALUES (3, '20161002')")
+      assertEquals(seen(table), Set(Row(1, "20161001"), Row(3, "20161002")))
+      assertEquals(batches(table), Seq("20161001/B", "20161002/B", "20161002/B"))
+    }
+
+    test(s"an append keeps the rows that were there ($format)") {
+      val table = create(format)
+      sql(s"INSERT INTO $table VALUES (1, '20161001')")
+      sql(s"INSERT INTO $table PARTITION (date = '20161001') VALUES (2)")
+      save(days("20161001" -> 3, "20161003" -> 4), table, "append")
+      assertEquals(seen(table), Set(Row(1, "20161001"), Row(2, "20161001"), Row(3, "20161001"), Row(4, "20161003")))
+    }
+  }
+
+  test("save creates the table when it is absent, by name, and appends by name") {
+    val table = newName()
+    days("20161001" -> 1).write.format("sfbatch").partitionBy("date").save(table)
+    save(days("20161001" -> 2).select("date", "n"), table, "append")
+    save(days("20161005" -> 9), table, "ignore")
+    assertEquals(seen(table), Set(Row(1, "20161001"), Row(2, "20161001")))
+    refused("SFBATCH_TABLE_EXISTS")(save(days("20161001" -> 2), table, "errorifexists"))
+    refused("SFBATCH_PARTITION_MISMATCH", "(date)", "(n)")(days("20161001" -> 2).write.format("sfbatch").mode("append").partitionBy("n").save(table))
+  }
+
+  test("a load is the table's stock plan") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
+    val load = spark.read.format("sfbatch").load(table).where("date = '20161002'")
+    assertEquals(rows(load), Set(Row(2, "20161002")))
+    assertEquals(load.queryExecution.executedPlan.toString.replaceAll("#\\d+", ""), spark.table(table).where("date = '20161002'").queryExecution.executedPlan.toString.replaceAll("#\\d+", ""))
+    assertEquals(rows(spark.read.format("sfbatch").option("table", table).load()), rows(load.sparkSession.table(table)))
+  }
+
+  test("insertInto and saveAsTable append") {
+    val table = newName()
+    days("20161001" -> 1).write.format("sfbatch").partitionBy("date").saveAsTable(table)
+    days("20161001" -> 2).write.insertInto(table)
+    days("20161001" -> 3).write.format("sfbatch").mode("append").partitionBy("date").saveAsTable(table)
+    assertEquals(seen(table).map(_.getInt(0)), Set(1, 2, 3))
+    days("20161001" -> 4).write.mode("overwrite").insertInto(table)
+    assertEquals(seen(table).map(_.getInt(0)), Set(4))
+    refused("SFBATCH_REFUSED", "saveAsTable")(days("20161001" -> 5).write.format("sfbatch").mode("overwrite").saveAsTable(table))
+    assertEquals(seen(table).map(_.getInt(0)), Set(4))
+  }
+
+  test("a declared partition without rows becomes empty, also when it was not there") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
+    sql(s"INSERT OVERWRITE $table PARTITION (date = '20161001') SELECT 1 WHERE false")
+    sql(s"INSERT OVERWRITE $table PARTITION (date = '20161009') SELECT 1 WHERE false")
+    assertEquals(seen(table), Set(Row(2, "20161002")))
+    assertEquals(stock.sql(s"SHOW PARTITIONS $table").count(), 3L)
+    assertEquals(batches(table).count(_.startsWith("20161009")), 1)
+  }
+
+  test("replaceWhere empties what it names, and refuses a row outside it") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002'), (3, '20161003')")
+    save(days("20161002" -> 20), table, "overwrite", "replaceWhere" -> "date >= '20161002'")
+    assertEquals(seen(table), Set(Row(1, "20161001"), Row(20, "20161002")))
+    refused("SFBATCH_ROW_OUTSIDE_DECLARED", "date=20161001") {
+      save(days("20161001" -> 5, "20161002" -> 6), table, "overwrite", "replaceWhere" -> "date >= '20161002'")
+    }
+    save(days(), table, "overwrite", "replaceWhere" -> "date = '20170101'")
+    assertEquals(seen(table), Set(Row(1, "20161001"), Row(20, "20161002")))
+    assertEquals(stock.sql(s"SHOW PARTITIONS $table").count(), 4L)
+    refused("SFBATCH_BAD_OPTION", "date alone")(save(days(), table, "overwrite", "replaceWhere" -> "n = 1"))
+    refused("SFBATCH_BAD_OPTION", "overwrite")(save(days(), table, "append", "replaceWhere" -> "date = '1'"))
+  }
+
+  test("the table that is written may be read by the same statement") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
+    sql(s"INSERT OVERWRITE $table SELECT n + 10, date FROM $table")
+    sql(s"INSERT OVERWRITE $table PARTITION (date = '20161001') SELECT n + 100 FROM $table WHERE date = '20161001'")
+    assertEquals(seen(table), Set(Row(111, "20161001"), Row(12, "20161002")))
+  }
+
+  test("two partition columns: static, dynamic and mixed; values of every type") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, y INT, d DATE) USING sfbatch PARTITIONED BY (y, d)")
+    sql(s"INSERT INTO $table PARTITION (y = '02016', d) VALUES (1, DATE'2016-10-01'), (2, DATE'2016-10-02')")
+    sql(s"INSERT OVERWRITE $table PARTITION (y = 2016, d) VALUES (3, DATE'2016-10-02')")
+    sql(s"INSERT OVERWRITE $table PARTITION (y = 2016, d = DATE'2016-10-03') VALUES (4)")
+    assertEquals(seen(table).map(r => (r.getInt(0), r.get(2).toString)), Set((1, "2016-10-01"), (3, "2016-10-02"), (4, "2016-10-03")))
+    assertEquals(batches(table).distinct, Seq("2016/2016-10-01/B", "2016/2016-10-02/B", "2016/2016-10-03/B"))
+
+    val typed = newName()
+    sql(s"""CREATE TABLE $typed USING sfbatch PARTITIONED BY (b, t, i, l, m, s, x, ts) AS SELECT 1 AS n, true AS b, 3Y AS t, 4 AS i, 5L AS l, 1.50BD AS m, 'x' AS s,
+      CAST(2 AS SMALLINT) AS x, TIMESTAMP'2016-10-01 10:11:12' AS ts""")
+    assertEquals(rows(stock.table(typed)), rows(spark.sql("SELECT 1, true, 3Y, 4, 5L, 1.50BD, 'x', CAST(2 AS SMALLINT), TIMESTAMP'2016-10-01 10:11:12'")))
+  }
+
+  test("an unpartitioned table: append, overwrite, overwrite with nothing") {
+    for (format <- Seq("parquet", "orc", "text")) {
+      val table = newName()
+      sql(s"CREATE TABLE $table (n INT, s STRING) USING sfbatch OPTIONS (format '$format')")
+      sql(s"INSERT INTO $table VALUES (1, 'a')")
+      sql(s"INSERT INTO $table VALUES (2, 'b')")
+      assertEquals(seen(table), Set(Row(1, "a"), Row(2, "b")))
+      sql(s"INSERT OVERWRITE $table SELECT n + 1, s FROM $table")
+      assertEquals(seen(table), Set(Row(2, "a"), Row(3, "b")))
+      sql(s"INSERT OVERWRITE $table SELECT * FROM $table WHERE false")
+      assertEquals(seen(table), Set.empty[Row])
+    }
+  }
+
+  test("BY NAME and column lists: NULL for what is left out") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (a INT, b STRING, p INT) USING sfbatch PARTITIONED BY (p)")
+    sql(s"INSERT INTO $table BY NAME SELECT 7 AS p, 'x' AS b, 1 AS a")
+    sql(s"INSERT INTO $table (p, a) VALUES (8, 2)")
+    assertEquals(seen(table), Set(Row(1, "x", 7), Row(2, null, 8)))
+  }
+
+  test("wrong columns are refused by name before anything is written") {
+    val table = create()
+    refused("SFBATCH_COLUMN_MISMATCH", "missing: 'n'", "not in the table: 'm'")(save(Seq((1, "x")).toDF("m", "date"), table, "append"))
+    refused("SFBATCH_COLUMN_MISMATCH", "there twice: 'N', 'n'")(save(Seq((1, 2, "x")).toDF("N", "n", "date"), table, "append"))
+    refused("SFBATCH_COLUMN_MISMATCH", "`n`")(save(Seq(("one", "x")).toDF("n", "date"), table, "append"))
+    refused("SFBATCH_COLUMN_MISMATCH")(sql(s"INSERT INTO $table VALUES (1, 'x', 2)"))
+    refused("SFBATCH_BAD_OPTION", "'repalceWhere'", "replaceWhere")(save(days(), table, "overwrite", "repalceWhere" -> "x"))
+    refused("SFBATCH_BAD_OPTION", "txnVersion")(save(days(), table, "overwrite", "txnAppId" -> "x"))
+    refused("SFBATCH_NOT_OURS", "sfbatch.adopt") {
+      stock.sql(s"CREATE TABLE $db.plain (n INT) STORED AS PARQUET")
+      save(Seq(1).toDF("n"), s"$db.plain", "append")
+    }
+    assertEquals(batches(table), Nil)
+  }
+
+  test("a txn that was published is not published again, by option or by session setting") {
+    val table = create()
+    (1 to 2).foreach(_ => save(days("20161001" -> 1), table, "append", "txnAppId" -> "job", "txnVersion" -> "7"))
+    spark.conf.set("spark.sfbatch.txnAppId", "job")
+    spark.conf.set("spark.sfbatch.txnVersion", "8")
+    try for (_ <- 1 to 2) sql(s"INSERT INTO $table VALUES (2, '20161001')")
+    finally Seq("txnAppId", "txnVersion").foreach(o => spark.conf.unset(s"spark.sfbatch.$o"))
+    assertEquals(stock.table(table).orderBy("n").collect().toSeq, Seq(Row(1, "20161001"), Row(2, "20161001")))
+  }
+
+  test("expectedBatchId refuses a table that moved on") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT) USING sfbatch")
+    sql(s"INSERT INTO $table VALUES (1)")
+    val seenBatch = parameters(table)("sfbatch.batch-id")
+    save(Seq(2).toDF("n"), table, "overwrite", "expectedBatchId" -> seenBatch)
+    intercept[SfBatchException](save(Seq(3).toDF("n"), table, "overwrite", "expectedBatchId" -> seenBatch))
+    assertEquals(seen(table), Set(Row(2)))
+  }
+
+  test("an append beyond the copy limit is refused") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001')")
+    refused("SFBATCH_APPEND_TOO_LARGE", "spark.sfbatch.append.maxCopyBytes")(save(days("20161001" -> 1), table, "append", "append.maxCopyBytes" -> "10b"))
+    assertEquals(seen(table), Set(Row(1, "20161001")))
+  }
+
+  test("a task that fails leaves nothing behind, and an error of ours reaches the caller as itself") {
+    val table = create()
+    sql(s"INSERT INTO $table VALUES (1, '20161001')")
+    val long = "x" * 300
+    refused("SFBATCH_BAD_PARTITION_VALUE", "'date'", "300")(save(days("20161001" -> 1, long -> 2), table, "overwrite"))
+    intercept[Exception](save(spark.range(10).select(expr("if(id = 7, raise_error('no'), 1)").cast("int").as("n"), lit("20161001").as("date")), table, "overwrite"))
+    assertEquals(seen(table), Set(Row(1, "20161001")))
+    assertEquals(LocalLake.directories(root(table)).size, 2)
+    assert(!java.nio.file.Files.exists(java.nio.file.Paths.get(root(table).toUri.getPath, "_temporary")))
+  }
+
+  test("columns added between writes") {
+    for (format <- Seq("parquet", "orc", "text")) {
+      val table = create(format)
+      sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
+      sql(s"ALTER TABLE $table ADD COLUMNS (extra STRING)")
+      sql(s"INSERT INTO $table VALUES (3, 'e', '20161001')")
+      assertEquals(seen(table), Set(Row(1, null, "20161001"), Row(3, "e", "20161001"), Row(2, null, "20161002")), format)
+    }
+  }
+
+  test("the same session and a stock session that read before read what was written") {
+    for (partitioned <- Seq(true, false)) {
+      val table = newName()
+      sql(s"CREATE TABLE $table (n INT, date STRING) USING sfbatch ${if (partitioned) "PARTITIONED BY (date)" else ""}")
+      sql(s"INSERT INTO $table VALUES (1, '20161001')")
+      val cached = spark.table(table).cache()
+      assertEquals((cached.count(), stock.table(table).count()), (1L, 1L))
+      sql(s"INSERT INTO $table VALUES (2, '20161001')")
+      assertEquals((spark.table(table).count(), stock.table(table).count()), (2L, 2L))
+      cached.unpersist()
+    }
+  }
+}
