@@ -1,0 +1,192 @@
+"""The harness: a real metastore of the tests' own, a session with sfbatch, a stock session without, and the checker after every test.
+
+`metastore`, `spark`, `stock_spark` live as long as the pytest process; `db` is a fresh database per test.
+"""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import checker
+import pytest
+from stock import StockSpark
+
+from sfbatch import configure_spark, local_metastore
+
+for name in ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SFBATCH_METASTORE_URI", "SFBATCH_JOB_ID", "HADOOP_CONF_DIR"):
+    os.environ.pop(name, None)
+os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+
+#: What the tests' sessions have beyond configure_spark: small, quiet, no UI.
+SMALL = {
+    "spark.master": "local[2]",
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.memory": "1g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.sql.session.timeZone": "UTC",
+}
+
+
+def small_session(**conf):
+    """A session as the tests' own, e.g. in a driver: `spark = small_session()`."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("test")
+    for key, value in {**SMALL, **conf}.items():
+        builder.config(key, value)
+    spark = configure_spark(builder).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """SFBATCH_HOME of this pytest process and of all it starts."""
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["SFBATCH_HOME"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def metastore(home):
+    """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`."""
+    running = local_metastore.start(home)
+    yield running
+    local_metastore.stop(home)
+
+
+@pytest.fixture(scope="session")
+def spark(metastore, tmp_path_factory):
+    """A session with sfbatch, local[2]."""
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    session = small_session()
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def stock_spark(metastore, tmp_path_factory):
+    """A running session without our jar in a process of its own: `stock_spark.sql("select ...")`, `.run("result = ...")`."""
+    session = StockSpark(metastore.uri, tmp_path_factory.mktemp("stock"))
+    yield session
+    session.close()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def db(spark, metastore, request):
+    """The name of a fresh database; its tables are held against their journals when the test is over."""
+    name = f"t{next(_numbers)}_{re.sub(r'[^a-z0-9]+', '_', request.node.originalname.lower())[:60]}"
+    spark.sql(f"CREATE DATABASE {name}")
+    return name
+
+
+@pytest.fixture(autouse=True)
+def journal_equals_metastore(request):
+    """After every test with a database: journal, metastore and directories of each of its tables agree."""
+    name = request.getfixturevalue("db") if "db" in request.fixturenames else None
+    yield
+    if name and not request.node.get_closest_marker("unchecked") and not getattr(request.node, "failed_in_call", False):
+        uri = request.getfixturevalue("metastore").uri
+        found = {table: checker.problems(uri, name, table) for table in checker.ours(uri, name)}
+        found = {table: sentences for table, sentences in found.items() if sentences}
+        assert not found, "\n".join(f"{name}.{table}: {line}" for table, lines in found.items() for line in lines)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call" and report.failed:
+        item.failed_in_call = True
+    return report
+
+
+@dataclass
+class Driven:
+    """How a driver ended: its exit code (negative: killed by that signal), what it printed, and its log."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_driver(tmp_path, metastore):
+    """`run_driver(script, env={}, kill_at=None, kill_after_s=None)`: a script in a Python process (and so a JVM) of its own.
+
+    The script finds `small_session`, e.g. `from conftest import small_session; spark = small_session()`.
+    kill_at: the step (PROTOCOL.md section 3) before or after which its JVM dies as by kill -9, given as SFBATCH_TEST_KILL_AT.
+    kill_after_s: kill -9 of the driver and its JVM so many seconds after the script prints a line `GO`.
+    """
+    started = []
+
+    def run(script, *, env=None, kill_at=None, kill_after_s=None, timeout_s=240, check=None):
+        driver = start(script, env=env, kill_at=kill_at)
+        if kill_after_s is not None:
+            for line in driver.stdout:
+                if line.strip() == "GO":
+                    break
+            time.sleep(kill_after_s)
+            kill(driver)
+        out, err = driver.communicate(timeout=timeout_s)
+        ended = Driven(driver.returncode, out, err)
+        if check if check is not None else kill_at is None and kill_after_s is None:
+            assert ended.code == 0, f"the driver failed:\n{ended.out}\n{ended.err[-4000:]}"
+        return ended
+
+    def start(script, *, env=None, kill_at=None):
+        """Start it and return the Popen; it is killed when the test ends."""
+        extra = {"SFBATCH_TEST_KILL_AT": kill_at} if kill_at else {}
+        driver = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(driver)
+        return driver
+
+    def kill(driver):
+        os.killpg(driver.pid, signal.SIGKILL)
+
+    run.start, run.kill = start, kill
+    yield run
+    for driver in started:
+        if driver.poll() is None:
+            kill(driver)
+            driver.wait()
+
+
+def tree(path, journal=False):
+    """The files under a table's root, sorted; part files' unique names are cut: `20130101/20261121120000/part.parquet`.
+
+    Batch IDs stay. `_sfbatch` is left out unless journal=True.
+    """
+    root = Path(re.sub(r"^file:/+", "/", str(path)))
+    files = (file.relative_to(root) for file in root.rglob("*") if file.is_file() and not file.name.endswith(".crc"))
+    kept = (file for file in files if journal or file.parts[0] != "_sfbatch")
+    return sorted(re.sub(r"part-[^/]*?(\.snappy|\.zstd|\.gz)?(\.\w+)?$", r"part\2", str(file)) for file in kept)
+
+
+@pytest.fixture(name="tree")
+def _tree():
+    return tree
+
+
+@pytest.fixture
+def tmp_home(tmp_path):
+    """A SFBATCH_HOME of the test's own, for tests of the metastore itself; what was started there is stopped."""
+    folder = tmp_path / "home"
+    yield folder
+    local_metastore.stop(folder)
+    shutil.rmtree(folder, ignore_errors=True)
