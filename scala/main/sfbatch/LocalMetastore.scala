@@ -184,6 +184,7 @@ object LocalMetastore {
       java,
       "-Xmx512m",
       "-XX:+UseSerialGC",
+      "-XX:TieredStopAtLevel=1",
       "-Djava.net.preferIPv4Stack=true",
       "-Dlog4j2.configurationFile=classpath:sfbatch-metastore-log4j2.properties",
       s"-Dderby.system.home=${metastoreDir(home)}",

@@ -64,16 +64,19 @@ private[sfbatch] object LocalMetastoreServer {
     server.serve()
   }
 
-  /** Held until this process ends. Whoever looks whether it is held has a shared lock for a moment, hence the patience.
-    */
-  private def holdServerLock(home: Path): Unit =
-    if (
-      !(1 to 100)
-        .exists(_ => LocalMetastore.tryLock(LocalMetastore.serverLock(home)).isDefined || { Thread.sleep(50); false })
-    ) {
+  // A channel nobody refers to is closed by the garbage collector, and its lock goes with it.
+  private var serverLock: Option[LocalMetastore.Held] = None
+
+  /** Held until this process ends. Whoever looks whether it is held has a shared lock for a moment, hence the patience. */
+  private def holdServerLock(home: Path): Unit = {
+    serverLock = Iterator
+      .fill(100) { val held = LocalMetastore.tryLock(LocalMetastore.serverLock(home)); if (held.isEmpty) Thread.sleep(50); held }
+      .collectFirst { case Some(held) => held }
+    if (serverLock.isEmpty) {
       System.err.println(s"a metastore runs already under $home")
       sys.exit(3)
     }
+  }
 
   private def configuration(home: Path): HiveConf = {
     val conf = new HiveConf()
