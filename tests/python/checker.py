@@ -42,7 +42,9 @@ class Metastore:
 @dataclass
 class State:
     version: int = 0
-    partitions: dict = field(default_factory=dict)  # values -> {batch_id | location, version, schema, storage, rows, bytes, files}
+    partitions: dict = field(
+        default_factory=dict
+    )  # values -> {batch_id | location, version, schema, storage, rows, bytes, files}
     txns: dict = field(default_factory=dict)
     anchors: dict = field(default_factory=dict)
     staged: dict = field(default_factory=dict)
@@ -58,7 +60,11 @@ def replay(entries):
             if change.get("dropped"):
                 state.partitions.pop(values, None)
                 continue
-            shown = {key: change[key] for key in ("batch_id", "location", "rows", "bytes", "files") if change.get(key) is not None}
+            shown = {
+                key: change[key]
+                for key in ("batch_id", "location", "rows", "bytes", "files")
+                if change.get(key) is not None
+            }
             shown["schema"] = change.get("schema") or entry["schema"]
             shown["storage"] = change.get("storage") or entry["storage"]
             shown["version"] = number
@@ -104,7 +110,11 @@ def problems(uri, database, table):
     with Metastore(uri) as client:
         seen = client.get_table(database, table)
         names = client.get_partition_names(database, table, -1) if seen.partitionKeys else []
-        shown = [part for i in range(0, len(names), 500) for part in client.get_partitions_by_names(database, table, names[i : i + 500])]
+        shown = [
+            part
+            for i in range(0, len(names), 500)
+            for part in client.get_partitions_by_names(database, table, names[i : i + 500])
+        ]
     return list(_problems(seen, shown))
 
 
@@ -124,7 +134,9 @@ def _problems(table, shown):
         if parameters.get(name, "").lower() != expected.lower():
             yield f"table property {name} is {parameters.get(name)!r}, not {expected!r}"
     for name in parameters:
-        if columns and (name in {"numRows", "totalSize", "rawDataSize", "numFiles"} or name.startswith("spark.sql.statistics")):
+        if columns and (
+            name in {"numRows", "totalSize", "rawDataSize", "numFiles"} or name.startswith("spark.sql.statistics")
+        ):
             yield f"the table carries the statistic {name}={parameters[name]}, which nothing refreshes"
     if columns and _path(table.sd.location) != root:
         yield f"a partitioned table's location {table.sd.location} is not its root {root}"
@@ -148,7 +160,9 @@ def _problems(table, shown):
     def location(values, partition):
         if partition.get("location"):
             return _path(partition["location"])
-        return root.joinpath(*[segment(*pair, style) for pair in zip(columns, values, strict=True)], partition["batch_id"])
+        return root.joinpath(
+            *[segment(*pair, style) for pair in zip(columns, values, strict=True)], partition["batch_id"]
+        )
 
     if not columns:
         shown = [ttypes.Partition(values=[], sd=table.sd, parameters=parameters)]
@@ -157,10 +171,21 @@ def _problems(table, shown):
         yield f"the metastore shows partition {values} at {metastore[values].sd.location}; the journal does not have it"
     for values in sorted(state.partitions.keys() - metastore.keys()):
         yield f"the journal has partition {values} by version {state.partitions[values]['version']}; the metastore does not show it"
-    adopted = {tuple(change["values"]) for entry in entries if entry["operation"] in {"adopt", "external"} for change in entry["partitions"]}
+    adopted = {
+        tuple(change["values"])
+        for entry in entries
+        if entry["operation"] in {"adopt", "external"}
+        for change in entry["partitions"]
+    }
     for values in sorted(metastore.keys() & state.partitions.keys()):
         expected, part = state.partitions[values], metastore[values]
-        yield from _partition_problems(values, expected, part, location(values, expected), untouched=values in adopted and not expected.get("batch_id"))
+        yield from _partition_problems(
+            values,
+            expected,
+            part,
+            location(values, expected),
+            untouched=values in adopted and not expected.get("batch_id"),
+        )
 
     claims = {path.name.removesuffix(".json") for path in (root / "_sfbatch" / "claims").glob("*.json")}
     for entry in entries:
@@ -215,7 +240,11 @@ def _checkpoint_problems(path, after):
     kept = {}
     for part in found["partitions"]:
         kept[tuple(part["values"])] = {
-            **{key: part[key] for key in ("batch_id", "location", "version", "rows", "bytes", "files") if part.get(key) is not None},
+            **{
+                key: part[key]
+                for key in ("batch_id", "location", "version", "rows", "bytes", "files")
+                if part.get(key) is not None
+            },
             "schema": found["schemas"][part["schema"]],
             "storage": found["storages"][part["storage"]],
         }

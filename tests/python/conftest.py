@@ -20,7 +20,14 @@ from stock import StockSpark
 
 from sfbatch import configure_spark, local_metastore
 
-for name in ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "SFBATCH_METASTORE_URI", "SFBATCH_JOB_ID", "HADOOP_CONF_DIR"):
+for name in (
+    "SPARK_HOME",
+    "SPARK_CONF_DIR",
+    "PYSPARK_SUBMIT_ARGS",
+    "SFBATCH_METASTORE_URI",
+    "SFBATCH_JOB_ID",
+    "HADOOP_CONF_DIR",
+):
     os.environ.pop(name, None)
 os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"

@@ -13,7 +13,9 @@ class StockSpark:
     def __init__(self, uri, folder, env=None):
         to_child, requests = os.pipe()
         answers, from_child = os.pipe()
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SFBATCH_", "PYSPARK_", "SPARK_"))}
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("SFBATCH_", "PYSPARK_", "SPARK_"))
+        }
         self._log = Path(folder) / "stock.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

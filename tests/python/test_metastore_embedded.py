@@ -22,7 +22,10 @@ START = "from sfbatch import local_metastore; m = local_metastore.start(); print
 
 def start_elsewhere(home, **env):
     return subprocess.Popen(
-        [sys.executable, "-c", START], env={**os.environ, "SFBATCH_HOME": str(home), **env}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", START],
+        env={**os.environ, "SFBATCH_HOME": str(home), **env},
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -105,7 +108,9 @@ def test_a_home_that_cannot_be_written_is_refused_by_name(tmp_path):
 
 
 def test_a_database_of_a_newer_spark_is_refused_with_the_way_out(tmp_home):
-    other = Path(os.environ.get("SFBATCH_TEST_SPARK_4", Path(__file__).parents[2] / ".venv" / "spark-4.0" / "bin" / "python"))
+    other = Path(
+        os.environ.get("SFBATCH_TEST_SPARK_4", Path(__file__).parents[2] / ".venv" / "spark-4.0" / "bin" / "python")
+    )
     if installed_spark().line != "3.5" or not other.exists():
         pytest.skip("needs both Sparks, and this one to be 3.5")
     env = {**os.environ, "SFBATCH_HOME": str(tmp_home)}
@@ -136,7 +141,8 @@ def test_the_environment_names_another_metastore_and_nothing_is_started(metastor
     empty = tmp_path / "empty"
     conf = "s = small_session(**{'spark.hadoop.hive.metastore.uris': 'thrift://127.0.0.1:1'})"
     ended = run_driver(
-        script.replace("s = small_session()", conf), env={"SFBATCH_HOME": str(empty), "SFBATCH_METASTORE_URI": metastore.uri}
+        script.replace("s = small_session()", conf),
+        env={"SFBATCH_HOME": str(empty), "SFBATCH_METASTORE_URI": metastore.uri},
     )
     assert ended.out.split()[0] == metastore.uri
     assert not empty.exists()
@@ -173,7 +179,9 @@ except Exception as error:
 def test_the_command_starts_stops_and_tells(tmp_home):
     def command(*words):
         env = {**os.environ, "SFBATCH_HOME": str(tmp_home)}
-        return subprocess.run([Path(sys.executable).with_name("sfbatch"), *words], env=env, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [Path(sys.executable).with_name("sfbatch"), *words], env=env, capture_output=True, text=True, check=False
+        )
 
     assert command("metastore", "status").returncode == 3
     started = json.loads(command("metastore", "start", "--json").stdout)
