@@ -80,7 +80,9 @@ object Snapshot {
   }
 
   def toJson(s: Snapshot): ObjectNode = {
-    val all = s.partitions.values.toSeq ++ s.staged.values.flatMap(_.values)
+    def sorted(m: Map[Seq[String], Shown]) = m.toSeq.sortBy(_._1.mkString("\u0000"))
+    // In the order of first use: the same state is the same checkpoint, whoever writes it.
+    val all = (sorted(s.partitions) ++ s.staged.toSeq.sortBy(_._1).flatMap { case (_, m) => sorted(m) }).map(_._2)
     val schemas = all.map(_.schema).distinct
     val storages = all.map(_.storage).distinct
     val schemaIndex = schemas.zipWithIndex.toMap
@@ -90,7 +92,6 @@ object Snapshot {
       node.put("version", p.version).put("schema", schemaIndex(p.schema)).put("storage", storageIndex(p.storage))
       node.maybeLong("rows", p.rows).maybeLong("bytes", p.bytes).maybeLong("files", p.files)
     }
-    def sorted(m: Map[Seq[String], Shown]) = m.toSeq.sortBy(_._1.mkString("\u0000"))
     val txns = obj()
     s.txns.toSeq.sorted.foreach { case (app, v) => txns.put(app, v) }
     val anchors = obj()
