@@ -15,8 +15,6 @@ import org.apache.spark.sql.{SparkSession, SparkSessionExtensions}
 /** One metastore server (thrift, Derby with locks) and one Spark context for all suites of a run, with sessions with and without sfbatch. */
 object LocalLake {
   val home: java.nio.file.Path = Files.createTempDirectory("sfbatch-lake")
-  Configurator.setRootLevel(Level.ERROR)
-  Configurator.setLevel("org.apache.thrift.server", Level.OFF) // a stack trace for every client that hangs up
   val warehouse: String = home.resolve("warehouse").toString
 
   private lazy val port: Int = {
@@ -28,6 +26,7 @@ object LocalLake {
     val conf = new HiveConf()
     conf.set("javax.jdo.option.ConnectionURL", s"jdbc:derby:memory:lake;create=true")
     conf.set("datanucleus.schema.autoCreateAll", "true")
+    conf.set("datanucleus.connectionPoolingType", "HikariCP") // Spark 4.0 ships no BoneCP
     conf.set("hive.metastore.schema.verification", "false")
     conf.set("hive.metastore.warehouse.dir", warehouse)
     conf.set("hive.metastore.uris", "")
@@ -46,7 +45,7 @@ object LocalLake {
     s"thrift://localhost:$port"
   }
 
-  lazy val context: SparkContext = new SparkContext(
+  lazy val context: SparkContext = quiet(new SparkContext(
     new SparkConf()
       .setMaster("local[2]")
       .setAppName("sfbatch tests")
@@ -57,7 +56,13 @@ object LocalLake {
       .set("spark.sql.session.timeZone", "UTC")
       .set("spark.hadoop.hive.metastore.uris", uri)
       .set("spark.hadoop.hive.exec.dynamic.partition.mode", "nonstrict")
-  )
+  ))
+
+  private def quiet(started: SparkContext): SparkContext = {
+    Configurator.setRootLevel(Level.ERROR)
+    Configurator.setLevel("org.apache.thrift.server", Level.OFF) // a stack trace for every client that hangs up
+    started
+  }
 
   /** A session with sfbatch and its catalog. */
   lazy val spark: SparkSession = session(Seq(new SfBatchExtensions), "spark.sql.catalog.spark_catalog" -> "sfbatch.SfBatchCatalog")
