@@ -50,8 +50,16 @@ final class BatchCommitProtocol(jobId: String, root: String, style: PartitionSty
     throw new UnsupportedOperationException(s"$root: a file outside the batch directory was asked for: $directory")
 
   override def commitTask(context: TaskAttemptContext): TaskCommitMessage = {
-    super.commitTask(context)
+    super.commitTask(context) // asks Spark's coordinator: one attempt of a task may commit
+    named(context)
+  }
+
+  private[sfbatch] def named(context: TaskAttemptContext): TaskCommitMessage =
     new TaskCommitMessage(Committed(committer.getCommittedTaskPath(context).toString, files.toList))
+
+  private[sfbatch] def committed(context: TaskAttemptContext): TaskCommitMessage = {
+    committer.commitTask(context)
+    named(context)
   }
 
   /** Stock Hadoop merges directories; two jobs that create the same parent then end one inside the other. Files are moved one by one. */

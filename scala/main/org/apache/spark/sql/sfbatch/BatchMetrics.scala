@@ -1,13 +1,14 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.Written
+import _root_.sfbatch.{Outcome, Table, Written}
 import org.apache.spark.SparkContext
+import org.apache.spark.internal.Logging
 import org.apache.spark.sql.execution.SQLExecution
 import org.apache.spark.sql.execution.metric.{SQLMetric, SQLMetrics}
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** What the SQL tab shows of a write. */
-object BatchMetrics {
+/** What the SQL tab and the log tell of a write. */
+object BatchMetrics extends Logging {
   val TaskCommitTime = "taskCommitTime"
   val JobCommitTime = "jobCommitTime"
   val BytesCopied = "numBytesCopied"
@@ -29,10 +30,19 @@ object BatchMetrics {
     )
   }
 
-  def report(session: Session, metrics: Map[String, SQLMetric], written: Seq[Written], changed: Int): Unit = {
-    metrics(Files).set(written.map(_.files).sum)
-    metrics(Bytes).set(written.map(_.bytes).sum)
-    metrics(Rows).set(written.flatMap(_.rows).sum)
+  def report(session: Session, metrics: Map[String, SQLMetric], table: Table, written: Seq[Written], outcome: Outcome): Unit = {
+    val changed = outcome match {
+      case Outcome.Published(version, partitions) =>
+        logInfo(s"$table: ${version.fold("no new version")(v => s"version $v")}, $partitions partitions changed")
+        metrics(Files).set(written.map(_.files).sum)
+        metrics(Bytes).set(written.map(_.bytes).sum)
+        metrics(Rows).set(written.flatMap(_.rows).sum)
+        partitions
+      case Outcome.AlreadyPublished(txn) =>
+        logWarning(s"$table: nothing changed, version ${txn.version} of txn '${txn.appId}' is published already")
+        0
+      case other => throw new IllegalStateException(other.toString)
+    }
     metrics(Partitions).set(changed.toLong)
     val context = session.sparkContext
     SQLMetrics.postDriverMetricUpdates(context, context.getLocalProperty(SQLExecution.EXECUTION_ID_KEY), metrics.values.toSeq)

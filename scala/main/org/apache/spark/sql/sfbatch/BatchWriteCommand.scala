@@ -1,20 +1,17 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, Outcome, PartitionPath, SfBatchException, Shown, Table, Write, Written}
-import java.util.UUID
-import org.apache.hadoop.conf.Configuration
-import org.apache.hadoop.fs.Path
+import _root_.sfbatch.{Outcome, SfBatchException, Shown, Table, Write, Written}
 import org.apache.spark.internal.Logging
 import org.apache.spark.sql.Row
 import org.apache.spark.sql.catalyst.catalog.{BucketSpec, CatalogTable}
 import org.apache.spark.sql.catalyst.catalog.CatalogTypes.TablePartitionSpec
 import org.apache.spark.sql.catalyst.expressions.{Attribute, SortOrder}
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
-import org.apache.spark.sql.execution.{SparkPlan, SQLExecution}
-import org.apache.spark.sql.execution.datasources.{FileFormat, FileFormatWriter, V1WriteCommand, V1WritesUtils}
-import org.apache.spark.sql.execution.metric.{SQLMetric, SQLMetrics}
+import org.apache.spark.sql.execution.SparkPlan
+import org.apache.spark.sql.execution.datasources.{FileFormat, V1WriteCommand, V1WritesUtils}
+import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.sfbatch.Shims.Session
-import org.apache.spark.util.SerializableConfiguration
+import scala.annotation.tailrec
 
 /** One write, from top to bottom: check, claim, write the files, publish. Must not change what readers see before `publish`. */
 final case class BatchWriteCommand(
@@ -29,12 +26,12 @@ final case class BatchWriteCommand(
 ) extends V1WriteCommand
     with Logging {
 
+  // What Spark's planner asks of a write: it sorts by the partition columns and shows the metrics.
   override def fileFormat: FileFormat = format.files
   override def options: Map[String, String] = format.options
   override def bucketSpec: Option[BucketSpec] = None
   override def requiredOrdering: Seq[SortOrder] =
     V1WritesUtils.getSortOrder(outputColumns, partitionColumns, bucketSpec, options, staticPartitions.size)
-
   override lazy val metrics: Map[String, SQLMetric] = BatchMetrics.create
 
   override def run(session: Session, child: SparkPlan): Seq[Row] = SparkFailure.unwrapped {
@@ -43,15 +40,21 @@ final case class BatchWriteCommand(
     WriteChecks.unchanged(table, catalogTable)
     val declared = declaredPartitions(session, table)
     warehouse.begin(table, parameters.options(append)) match {
-      case Left(Outcome.AlreadyPublished(txn)) =>
-        logWarning(s"$table: nothing written, version ${txn.version} of txn '${txn.appId}' is published already")
+      case Left(done) => BatchMetrics.report(session, metrics, table, Nil, done)
       case Right(write) =>
-        val job = new Batch(session, write)
-        job.checkKnownCopies(declared)
-        val files = job.writeFiles(child)
-        declared.check(files.map(_.values).toSet)
-        job.publish(files, declared.withoutRows(write.current.keys, files.map(_.values).toSet))
+        val writer = new BatchWriter(session, table, catalogTable, format, parameters.maxRecordsPerFile, metrics)
+        val bases = new Bases(session, write, catalogTable, writer, parameters.maxCopyBytes, metrics)
+        declared match {
+          case DeclaredPartitions.One(values) if append => bases.checkKnown(values)
+          case _ => ()
+        }
+        val files = writer.write(child, write.batchId, outputColumns, partitionColumns, staticPartitions.size)
+        // An append of no rows to an unpartitioned table changes nothing, though its writer makes a file.
+        val own = (if (append && files.forall(_.rows.contains(0L))) Nil else files).groupBy(_.values)
+        declared.check(own.keySet)
+        val (outcome, written) = if (append) appended(write, bases, own) else replaced(write, declared, own)
         CachedReads.refresh(session, catalogTable.identifier)
+        BatchMetrics.report(session, metrics, table, written, outcome)
     }
     Nil
   }
@@ -67,111 +70,23 @@ final case class BatchWriteCommand(
     case None => DeclaredPartitions.InData
   }
 
-  /** The files of one claimed batch. */
-  private final class Batch(session: Session, write: Write) {
-    private val table = write.table
-    private val conf: Configuration = session.sessionState.newHadoopConfWithOptions(options)
-    private val existing = new BatchFiles(session, table, conf)
+  private def replaced(write: Write, declared: DeclaredPartitions, own: Map[Seq[String], Seq[WrittenFile]]): (Outcome, Seq[Written]) = {
+    val empty = declared.withoutRows(write.current.keys, own.keySet).map(Written(_, write.batchId, 0, 0, Some(0)))
+    val written = empty ++ own.map { case (values, files) => Bases.count(values, write.batchId, files, None, Nil) }
+    (write.publish(written), written)
+  }
 
-    def writeFiles(child: SparkPlan): Seq[WrittenFile] = {
-      var files: Seq[WrittenFile] = Nil
-      BatchCommitProtocol.configure(conf, write.batchId)
-      FileFormatWriter.write(
-        sparkSession = session,
-        plan = child,
-        fileFormat = WriteFormat.configure(session, format, catalogTable, conf),
-        committer = BatchCommitProtocol(table, write.batchId, UUID.randomUUID.toString),
-        outputSpec = FileFormatWriter.OutputSpec(table.root.toString, Map.empty, outputColumns),
-        hadoopConf = conf,
-        partitionColumns = partitionColumns,
-        bucketSpec = bucketSpec,
-        statsTrackers = Seq(
-          new WrittenFiles(
-            new SerializableConfiguration(conf), table.style, table.partitionColumns.size, metrics(BatchMetrics.TaskCommitTime),
-            (written, jobCommitTime) => {
-              files = written
-              metrics(BatchMetrics.JobCommitTime).add(jobCommitTime)
-            }
-          )
-        ),
-        options = options ++ parameters.maxRecordsPerFile.map("maxRecordsPerFile" -> _.toString),
-        numStaticPartitionCols = staticPartitions.size
-      )
-      // An append of no rows to an unpartitioned table changes nothing, though its writer makes a file.
-      if (append && files.forall(_.rows.contains(0L))) Nil else files
-    }
-
-    /** An append copies its base forward; a base that moved meanwhile is copied anew, with the new files, into another batch. */
-    def publish(files: Seq[WrittenFile], empty: Seq[Seq[String]]): Unit = {
-      val own = files.groupBy(_.values)
-      empty.foreach { values =>
-        val directory = PartitionPath.batch(table, values, write.batchId)
-        directory.getFileSystem(conf).mkdirs(directory)
+  /** The rows that were there come along: the base of each partition, and where it moved meanwhile, its new base in another batch. */
+  private def appended(write: Write, bases: Bases, own: Map[Seq[String], Seq[WrittenFile]]): (Outcome, Seq[Written]) = {
+    @tailrec def publish(written: Map[Seq[String], Written]): (Outcome, Seq[Written]) =
+      write.publish(written.values.toSeq) match {
+        case Outcome.BaseMoved(now) =>
+          logInfo(s"${write.table}: ${now.size} partitions changed while this append was written; appending to what they are now")
+          publish(written ++ bases.carry(now, own, write.claimAnother()))
+        case outcome => (outcome, written.values.toSeq)
       }
-      val bases = if (append) own.keys.map(values => values -> write.current.get(values)).toMap else Map.empty[Seq[String], Option[Shown]]
-      var written = (own.keys ++ empty).map(v => v -> count(v, write.batchId, own.getOrElse(v, Nil), None, Nil)).toMap
-      written ++= onBases(own, bases, write.batchId, copyOwn = false)
-      var outcome = write.publish(written.values.toSeq)
-      while (outcome match {
-          case Outcome.BaseMoved(now) =>
-            logInfo(s"$table: ${now.size} partitions changed while this append was written; appending to what they are now")
-            written ++= onBases(own, now, write.claimAnother(), copyOwn = true)
-            outcome = write.publish(written.values.toSeq)
-            true
-          case _ => false
-        }) ()
-      report(outcome, written.values.toSeq)
-    }
-
-    private def onBases(own: Map[Seq[String], Seq[WrittenFile]], bases: Map[Seq[String], Option[Shown]], batchId: BatchId, copyOwn: Boolean): Map[Seq[String], Written] = {
-      val ofBases = bases.collect { case (values, Some(base)) => values -> existing.list(values, location(values, base)) }
-      val again = if (copyOwn) bases.keys.flatMap(v => existing.ofBatch(write.batchId, own.getOrElse(v, Nil))).toSeq else Nil
-      refuseLargeCopy(ofBases.values.flatten.map(_.bytes).sum)
-      existing.copy(ofBases.values.flatten.toSeq ++ again, batchId)
-      metrics(BatchMetrics.BytesCopied).add(ofBases.values.flatten.map(_.bytes).sum)
-      bases.map { case (values, base) => values -> count(values, batchId, own.getOrElse(values, Nil), base, ofBases.getOrElse(values, Nil)) }
-    }
-
-    private def count(values: Seq[String], batchId: BatchId, own: Seq[WrittenFile], base: Option[Shown], copied: Seq[BatchFiles.Existing]): Written = {
-      val rows = own.flatMap(_.rows).sum
-      Written(
-        values = values,
-        batchId = batchId,
-        files = own.size.toLong + copied.size,
-        bytes = own.map(_.bytes).sum + copied.map(_.bytes).sum,
-        rows = base.fold(Option(rows))(_.rows.map(_ + rows)),
-        base = base
-      )
-    }
-
-    private def location(values: Seq[String], shown: Shown): Path =
-      shown.batchId.map(PartitionPath.batch(table, values, _)).getOrElse(new Path(shown.location.get))
-
-    /** Where the one partition of an append is known, a base too large is refused before the first byte. */
-    def checkKnownCopies(declared: DeclaredPartitions): Unit = declared match {
-      case DeclaredPartitions.One(values) if append => refuseLargeCopy(write.current.get(values).flatMap(_.bytes).getOrElse(0L))
-      case _ => ()
-    }
-
-    private def refuseLargeCopy(bytes: Long): Unit =
-      if (bytes > parameters.maxCopyBytes)
-        throw new SfBatchException(
-          "SFBATCH_APPEND_TOO_LARGE",
-          s"$table: this append would copy $bytes bytes of the partitions it adds to, the limit is ${parameters.maxCopyBytes}. " +
-            s"Partition finer, overwrite whole partitions instead, or raise spark.sfbatch.${WriteParameters.MaxCopyBytes}."
-        )
-
-    private def report(outcome: Outcome, written: Seq[Written]): Unit = {
-      val changed = outcome match {
-        case Outcome.Published(version, partitions) =>
-          logInfo(s"$table: ${version.fold("no new version")(v => s"version $v")}, batch ${write.batchId}: $partitions partitions changed")
-          partitions
-        case _ =>
-          logWarning(s"$table: nothing published, this txn is published already")
-          0
-      }
-      BatchMetrics.report(session, metrics, written, changed)
-    }
+    val known: Map[Seq[String], Option[Shown]] = own.map { case (values, _) => values -> write.current.get(values) }
+    publish(bases.carry(known, own, write.batchId))
   }
 
   override protected def withNewChildInternal(newChild: LogicalPlan): BatchWriteCommand = copy(query = newChild)

@@ -1,0 +1,112 @@
+package org.apache.spark.sql.sfbatch
+
+import _root_.sfbatch.{BatchId, Column, PartitionPath, SfBatchException, Shown, Table, Write, Written}
+import org.apache.hadoop.fs.Path
+import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
+import org.apache.spark.sql.catalyst.types.DataTypeUtils.toAttributes
+import org.apache.spark.sql.execution.SparkPlan
+import org.apache.spark.sql.execution.metric.SQLMetric
+import org.apache.spark.sql.hive.HiveUtils
+import org.apache.spark.sql.sfbatch.Shims.Session
+
+/** What the partitions of an append showed before it, carried into the new batch; must lose no row, and never run under the lock.
+  *
+  * Files of the table's storage and columns (or fewer, as before ADD COLUMNS) are copied as they are; others are read by stock Spark
+  * and written anew.
+  */
+final class Bases(
+    session: Session,
+    write: Write,
+    catalogTable: CatalogTable,
+    writer: BatchWriter,
+    maxCopyBytes: Long,
+    metrics: Map[String, SQLMetric]
+) {
+  private val table = write.table
+
+  /** Where the one partition is known, a base too large is refused before the first byte. */
+  def checkKnown(values: Seq[String]): Unit = refuseLarge(write.current.get(values).flatMap(_.bytes).getOrElse(0L))
+
+  /** Bases and own new files of these partitions as `batchId`; own files already lie in the write's first batch. */
+  def carry(bases: Map[Seq[String], Option[Shown]], own: Map[Seq[String], Seq[WrittenFile]], batchId: BatchId): Map[Seq[String], Written] = {
+    val files = new BatchFiles(session, table, writer.configuration(batchId))
+    val present = bases.collect { case (values, Some(base)) => values -> base }
+    val listed = present.map { case (values, base) => values -> files.list(values, location(values, base)) }
+    refuseLarge(listed.values.flatten.map(_.bytes).sum)
+    metrics(BatchMetrics.BytesCopied).add(listed.values.flatten.map(_.bytes).sum)
+
+    val (sameFiles, others) = present.keys.toSeq.partition(values => Bases.isCopyable(table, present(values)))
+    val ownAgain = if (batchId == write.batchId) Nil else bases.keys.toSeq.flatMap(v => files.ofBatch(write.batchId, own.getOrElse(v, Nil)))
+    files.copy(sameFiles.flatMap(listed) ++ ownAgain, batchId)
+    val rewritten = (if (others.isEmpty) Nil else rewrite(others.map(v => v -> location(v, present(v))).toMap, batchId)).groupBy(_.values)
+
+    bases.map { case (values, base) =>
+      val copied = if (sameFiles.contains(values)) listed(values) else Nil
+      val written = own.getOrElse(values, Nil) ++ rewritten.getOrElse(values, Nil)
+      values -> Bases.count(values, batchId, written, base.filter(_ => sameFiles.contains(values)), copied).copy(base = base)
+    }
+  }
+
+  private def location(values: Seq[String], shown: Shown): Path =
+    shown.location.map(new Path(_)).orElse(shown.batchId.map(PartitionPath.batch(table, values, _))).get
+
+  private def refuseLarge(bytes: Long): Unit =
+    if (bytes > maxCopyBytes)
+      throw new SfBatchException(
+        "SFBATCH_APPEND_TOO_LARGE",
+        s"$table: this append would copy $bytes bytes of the partitions it adds to, the limit is $maxCopyBytes. " +
+          s"Partition finer, overwrite whole partitions instead, or raise spark.sfbatch.${WriteParameters.MaxCopyBytes}."
+      )
+
+  private def rewrite(bases: Map[Seq[String], Path], batchId: BatchId): Seq[WrittenFile] = {
+    val plan = read(bases)
+    val partitionColumns = plan.output.takeRight(table.partitionColumns.size)
+    val files = writer.write(plan, batchId, plan.output, partitionColumns, static = 0)
+    files.map(_.values).find(!bases.contains(_)).foreach { values =>
+      throw new IllegalStateException(s"$table: rows of ${PartitionValues.show(table.partitionColumns, values)} came out of another partition")
+    }
+    files
+  }
+
+  /** The partitions by their own SerDe, as Hive reads them: conversion to Spark's readers would take the table's format for theirs. */
+  private def read(bases: Map[Seq[String], Path]): SparkPlan = {
+    val catalog = session.sessionState.catalog
+    val names = table.partitionColumns.map(_.name)
+    val now = catalog.getTableMetadata(catalogTable.identifier)
+    val partitions = if (table.isPartitioned) Some(bases.keys.toSeq.map(v => catalog.getPartition(now.identifier, names.zip(v).toMap))) else None
+    partitions.fold(checkLocation(Nil, now.location.toString, bases))(_.foreach(p => checkLocation(names.map(p.spec), p.location.toString, bases)))
+    val own = session.cloneSession()
+    own.conf.set(HiveUtils.CONVERT_METASTORE_PARQUET.key, "false")
+    own.conf.set(HiveUtils.CONVERT_METASTORE_ORC.key, "false")
+    val relation = HiveTableRelation(now, toAttributes(now.dataSchema), toAttributes(now.partitionSchema), prunedPartitions = partitions)
+    own.sessionState.executePlan(relation).executedPlan
+  }
+
+  private def checkLocation(values: Seq[String], shown: String, bases: Map[Seq[String], Path]): Unit =
+    if (bases.get(values).forall(base => new Path(shown).toUri.getPath != base.toUri.getPath))
+      throw new SfBatchException(
+        "SFBATCH_CONFLICT",
+        s"$table: ${PartitionValues.show(table.partitionColumns, values)} shows $shown, the journal says ${bases.get(values).orNull}. " +
+          s"Nothing was published. Run CALL sfbatch.recover('$table'), then this write again."
+      )
+}
+
+object Bases {
+
+  /** Same storage, and the columns it has are the table's first ones. */
+  def isCopyable(table: Table, base: Shown): Boolean = {
+    def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
+    base.storage == table.storage && typed(table.columns).startsWith(typed(base.schema))
+  }
+
+  def count(values: Seq[String], batchId: BatchId, own: Seq[WrittenFile], base: Option[Shown], copied: Seq[BatchFiles.Existing]): Written = {
+    val rows = own.flatMap(_.rows).sum
+    Written(
+      values = values,
+      batchId = batchId,
+      files = own.size.toLong + copied.size,
+      bytes = own.map(_.bytes).sum + copied.map(_.bytes).sum,
+      rows = base.fold(Option(rows))(_.rows.map(_ + rows))
+    )
+  }
+}
