@@ -7,6 +7,8 @@ import org.apache.hadoop.hive.conf.HiveConf
 import org.apache.hadoop.hive.metastore.{HiveMetaStore, HiveMetaStoreClient}
 import org.apache.hadoop.hive.metastore.txn.TxnDbUtil
 import org.apache.hadoop.hive.shims.ShimLoader
+import org.apache.logging.log4j.Level
+import org.apache.logging.log4j.core.config.Configurator
 import org.apache.spark.{SparkConf, SparkContext}
 import org.apache.spark.sql.{SparkSession, SparkSessionExtensions}
 
@@ -31,7 +33,8 @@ object LocalLake {
     System.setProperty("derby.stream.error.file", home.resolve("derby.log").toString)
     TxnDbUtil.setConfValues(conf)
     TxnDbUtil.prepDb(conf)
-    val server = new Thread(() => HiveMetaStore.startMetaStore(port, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
+    val listen = port // not in the thread: it would wait for this object's lock, which is held here
+    val server = new Thread(() => HiveMetaStore.startMetaStore(listen, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
     server.setDaemon(true)
     server.start()
     val giveUp = System.nanoTime + 60000000000L

@@ -21,7 +21,7 @@ final case class DropPartitionsCommand(name: TableIdentifier, specs: Seq[TablePa
     val values = found.flatMap(_._2).distinct.map(_.split("/", -1).toSeq.map(segment => PartitionPath.unescape(segment.split("=", 2)(1))))
     if (values.nonEmpty) {
       warehouse.dropPartitions(warehouse.table(name.database.get, name.table), values)
-      Caches.refresh(session, name)
+      CachedReads.refresh(session, name)
     }
     Nil
   }

@@ -22,7 +22,7 @@ sealed trait LockedTable extends SessionCommand {
     warehouse.locked(warehouse.table(name.database.get, name.table)) {
       change(session, session.sessionState.catalog.getTableRawMetadata(name))
     }
-    Caches.refresh(session, name)
+    CachedReads.refresh(session, name)
     Nil
   }
 

@@ -92,7 +92,7 @@ final case class ProcedureCommand(procedure: Procedure, arguments: Map[String, S
       case _ => throw new SfBatchException("SFBATCH_UNKNOWN_TABLE", s"'${arguments("table")}': expected db.table of the session catalog.")
     }
     val rows = procedure.run(session, Warehouses.of(session), table, arguments)
-    if (procedure != Procedure.History) Caches.refresh(session, table)
+    if (procedure != Procedure.History) CachedReads.refresh(session, table)
     rows
   }
 }

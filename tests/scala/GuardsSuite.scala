@@ -1,0 +1,148 @@
+package sfbatch
+
+import org.apache.spark.sql.Row
+
+class GuardsSuite extends LakeSuite {
+  private lazy val days: String = {
+    val t = newName()
+    sql(s"CREATE TABLE $t (id INT, year INT, month INT) USING sfbatch PARTITIONED BY (year, month)")
+    sql(s"INSERT INTO $t VALUES (1, 2016, 1), (2, 2016, 2), (3, 2017, 1)")
+    t
+  }
+  private lazy val whole: String = {
+    val t = newName()
+    sql(s"CREATE TABLE $t (id INT, name STRING) USING sfbatch")
+    sql(s"INSERT INTO $t VALUES (1, 'a')")
+    t
+  }
+  private def history(table: String): Seq[String] = sql(s"CALL sfbatch.history('$table')").select("operation").collect().map(_.getString(0)).toSeq
+
+  test("statements that would break the pattern are refused, naming the alternative, and change nothing") {
+    val before = (rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole))
+    Seq(
+      s"TRUNCATE TABLE $whole" -> "INSERT OVERWRITE",
+      s"TRUNCATE TABLE $days" -> "DROP PARTITION",
+      s"TRUNCATE TABLE $days PARTITION (year=2016)" -> "DROP PARTITION",
+      s"LOAD DATA INPATH '/nowhere' INTO TABLE $whole" -> "INSERT INTO",
+      s"MSCK REPAIR TABLE $days" -> "recover",
+      s"ALTER TABLE $days RECOVER PARTITIONS" -> "recover",
+      s"ALTER TABLE $days ADD PARTITION (year=2018, month=1)" -> "INSERT OVERWRITE",
+      s"ALTER TABLE $days PARTITION (year=2016, month=1) SET LOCATION '/tmp/x'" -> "rollback",
+      s"ALTER TABLE $whole SET LOCATION '/tmp/x'" -> "rollback",
+      s"ALTER TABLE $days PARTITION (year=2016, month=1) RENAME TO PARTITION (year=2016, month=3)" -> "INSERT OVERWRITE",
+      s"ALTER TABLE $days DROP PARTITION (year=2016) PURGE" -> "without PURGE",
+      s"DROP TABLE $days PURGE" -> "DROP TABLE",
+      s"ALTER TABLE $whole SET SERDEPROPERTIES ('a'='b')" -> "CREATE TABLE",
+      s"ALTER TABLE $whole SET SERDE 'org.apache.hadoop.hive.ql.io.orc.OrcSerde'" -> "CREATE TABLE",
+      s"ALTER TABLE $whole SET TBLPROPERTIES ('sfbatch.root'='x')" -> "sfbatch.root",
+      s"ALTER TABLE $whole UNSET TBLPROPERTIES ('sfbatch.table-id')" -> "sfbatch.table-id",
+      s"ANALYZE TABLE $whole COMPUTE STATISTICS" -> "every publish",
+      s"ANALYZE TABLE $whole COMPUTE STATISTICS FOR ALL COLUMNS" -> "every publish",
+      s"ANALYZE TABLE $days PARTITION (year=2016, month=1) COMPUTE STATISTICS" -> "every publish",
+      s"INSERT OVERWRITE $days PARTITION (year=2016, month=1) IF NOT EXISTS SELECT 9" -> "expectedBatchId",
+      s"DELETE FROM $whole WHERE id = 1" -> "INSERT OVERWRITE",
+      s"UPDATE $whole SET id = 2" -> "INSERT OVERWRITE",
+      s"MERGE INTO $whole t USING $days s ON t.id = s.id WHEN MATCHED THEN DELETE" -> "INSERT OVERWRITE",
+      s"ALTER TABLE $whole RENAME COLUMN name TO n" -> "CREATE TABLE",
+      s"ALTER TABLE $whole DROP COLUMN name" -> "CREATE TABLE",
+      s"ALTER TABLE $whole REPLACE COLUMNS (x INT)" -> "CREATE TABLE",
+      s"ALTER TABLE $whole ALTER COLUMN id TYPE BIGINT" -> "CREATE TABLE",
+      s"CREATE OR REPLACE TABLE $whole (a INT) USING parquet" -> "INSERT OVERWRITE",
+      s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
+      s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
+      s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
+    ).foreach { case (statement, instead) =>
+      val (code, message) = try refusal(sql(statement)) catch { case e: Throwable => fail(s"$statement: $e", e) }
+      assertEquals(code, "SFBATCH_REFUSED", s"$statement: $message")
+      assert(message.contains(instead), s"$statement: '$instead' is not in: $message")
+    }
+    val frame = spark.range(1).selectExpr("CAST(id AS INT) id", "'x' AS name")
+    refused("SFBATCH_REFUSED", "insertInto")(frame.write.format("sfbatch").mode("overwrite").saveAsTable(whole))
+    refused("SFBATCH_REFUSED", "insertInto")(frame.write.mode("overwrite").saveAsTable(whole))
+    refused("SFBATCH_REFUSED", "recover")(spark.catalog.recoverPartitions(days))
+    assertEquals((rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole)), before)
+    assertEquals(history(whole), Seq("write", "create"))
+  }
+
+  test("saveAsTable of a frame read from our table still reaches other tables") {
+    val other = newName()
+    spark.table(whole).write.format("parquet").mode("overwrite").saveAsTable(other)
+    spark.table(whole).write.format("parquet").mode("overwrite").saveAsTable(other)
+    assertEquals(rows(spark.table(other)), Set(Row(1, "a")))
+  }
+
+  test("DROP PARTITION is one version and leaves the files") {
+    val t = newName()
+    sql(s"CREATE TABLE $t (id INT, year INT, month INT) USING sfbatch PARTITIONED BY (year, month)")
+    sql(s"INSERT INTO $t VALUES (1, 2016, 1), (2, 2016, 2), (3, 2017, 1)")
+    val root = new org.apache.hadoop.fs.Path(parameters(t)("sfbatch.root"))
+    val directories = LocalLake.directories(root)
+    sql(s"ALTER TABLE $t DROP PARTITION (year='2016', month='01')")
+    assertEquals(seen(t), Set(Row(2, 2016, 2), Row(3, 2017, 1)))
+    sql(s"ALTER TABLE $t DROP IF EXISTS PARTITION (year=2099), PARTITION (year=2016)")
+    assertEquals(seen(t), Set(Row(3, 2017, 1)))
+    sql(s"ALTER TABLE $t DROP IF EXISTS PARTITION (year=2016)")
+    assertEquals(history(t).distinct, Seq("drop_partition", "write", "create"))
+    assertEquals(LocalLake.directories(root), directories)
+    refused("SFBATCH_UNKNOWN_PARTITION", "year=2016", "IF EXISTS")(sql(s"ALTER TABLE $t DROP PARTITION (year=2016)"))
+    refused("SFBATCH_BAD_PARTITION", "'x'", "INT")(sql(s"ALTER TABLE $t DROP PARTITION (year='x')"))
+  }
+
+  test("ADD COLUMNS, comments, properties and RENAME keep rows, later writes and the plain table") {
+    Seq("", " PARTITIONED BY (p)").foreach { partitioned =>
+      val t = newName()
+      sql(s"CREATE TABLE $t (a INT, p INT) USING sfbatch$partitioned")
+      sql(s"INSERT INTO $t VALUES (1, 1)")
+      sql(s"ALTER TABLE $t ADD COLUMNS (B STRING COMMENT 'more')")
+      val (one, two) = if (partitioned.isEmpty) (Row(1, 1, null), Row(2, 2, "x")) else (Row(1, null, 1), Row(2, "x", 2))
+      assertEquals(seen(t), Set(one))
+      sql(s"INSERT INTO $t ${if (partitioned.isEmpty) "VALUES (2, 2, 'x')" else "VALUES (2, 'x', 2)"}")
+      sql(s"ALTER TABLE $t ALTER COLUMN a COMMENT 'first'")
+      sql(s"ALTER TABLE $t SET TBLPROPERTIES (team = 'x', other = 'y')")
+      sql(s"ALTER TABLE $t UNSET TBLPROPERTIES (other)")
+      sql(s"COMMENT ON TABLE $t IS 'two'")
+      val renamed = newName()
+      sql(s"ALTER TABLE $t RENAME TO $renamed")
+      assertEquals(seen(renamed), Set(one, two))
+      assertEquals(stock.table(renamed).schema("a").getComment(), Some("first"))
+      val kept = parameters(renamed)
+      assertEquals(kept.get("team") -> kept.get("other") -> kept.get("comment"), Some("x") -> None -> Some("two"))
+      assertEquals(kept.keys.filter(k => k.startsWith("spark.sql.sources") || k.startsWith("spark.sql.statistics") || Set("numRows", "totalSize", "numFiles")(k)).toSeq, Nil)
+      sql(s"INSERT OVERWRITE $renamed ${if (partitioned.isEmpty) "VALUES (3, 2, 'z')" else "VALUES (3, 'z', 2)"}")
+      assertEquals(seen(renamed), if (partitioned.isEmpty) Set(Row(3, 2, "z")) else Set(one, Row(3, "z", 2)))
+      refused("SFBATCH_BAD_COLUMN", "'a'", "there already")(sql(s"ALTER TABLE $renamed ADD COLUMNS (A INT)"))
+      refused("SFBATCH_BAD_COLUMN", "TIMESTAMP_NTZ")(sql(s"ALTER TABLE $renamed ADD COLUMNS (c TIMESTAMP_NTZ)"))
+    }
+  }
+
+  test("DROP TABLE keeps the files, and an empty database can be dropped") {
+    val t = newName()
+    sql(s"CREATE TABLE $t (a INT) USING sfbatch")
+    sql(s"INSERT INTO $t VALUES (1)")
+    val root = new org.apache.hadoop.fs.Path(parameters(t)("sfbatch.root"))
+    sql(s"DROP TABLE $t")
+    assert(LocalLake.directories(root).nonEmpty)
+    sql(s"CREATE DATABASE ${db}_empty")
+    sql(s"CREATE TABLE ${db}_empty.p (a INT) USING parquet")
+    sql(s"DROP DATABASE ${db}_empty CASCADE")
+  }
+
+  test("the same statements on tables that are not ours do what Spark does") {
+    val t = newName()
+    sql(s"CREATE TABLE $t (a INT, p INT) USING parquet PARTITIONED BY (p)")
+    sql(s"INSERT INTO $t VALUES (1, 1), (2, 2)")
+    sql(s"ALTER TABLE $t ADD PARTITION (p=3)")
+    sql(s"ALTER TABLE $t DROP PARTITION (p=2)")
+    sql(s"ALTER TABLE $t ADD COLUMNS (b INT)")
+    sql(s"ALTER TABLE $t SET TBLPROPERTIES (x = 'y')")
+    sql(s"ANALYZE TABLE $t COMPUTE STATISTICS")
+    sql(s"ANALYZE TABLES IN $db COMPUTE STATISTICS NOSCAN")
+    sql(s"MSCK REPAIR TABLE $t")
+    assertEquals(rows(spark.table(t)), Set(Row(1, null, 1)))
+    spark.range(3).write.mode("overwrite").saveAsTable(t)
+    sql(s"TRUNCATE TABLE $t")
+    assertEquals(spark.table(t).count(), 0L)
+    sql(s"DROP TABLE $t PURGE")
+    assertEquals(parameters(whole).keys.filter(k => k.startsWith("spark.sql.statistics") || k == "numRows").toSeq, Nil)
+  }
+}
