@@ -12,6 +12,9 @@ abstract class LakeSuite extends munit.FunSuite {
   override val munitTimeout = scala.concurrent.duration.Duration(120, "s")
   override def beforeAll(): Unit = stock.sql(s"CREATE DATABASE IF NOT EXISTS $db")
 
+  // As PySpark and spark-shell have it: parts of Spark ask the active session for its settings.
+  override def beforeEach(context: BeforeEach): Unit = SparkSession.setActiveSession(spark)
+
   /** A fresh table name. */
   private var names = 0
   def newName(): String = { names += 1; s"$db.t$names" }

@@ -10,7 +10,7 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.{BooleanType, DateType, IntegralType, StringType, TimestampType}
 
 /** A parsed `CALL sfbatch.<procedure>(...)` whose arguments Spark may still have to resolve (parameter markers, current_date()). */
-final case class Call(procedure: Procedure, arguments: Seq[(String, Expression)]) extends LeafCommand {
+final case class Call(procedure: Procedure, names: Seq[String], values: Seq[Expression]) extends LeafCommand {
   override lazy val resolved: Boolean = false
 }
 
@@ -34,7 +34,7 @@ object Call {
         case _ =>
       }
     }
-    Call(procedure, bound)
+    Call(procedure, bound.map(_._1), bound.map(_._2))
   }
 
   def bad(detail: String, cause: Option[Throwable]): SfBatchException =
@@ -44,8 +44,8 @@ object Call {
 /** Turns a [[Call]] with known arguments into its command. */
 final case class CallRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
-    case Call(procedure, arguments) if arguments.forall(_._2.resolved) =>
-      ProcedureCommand(procedure, arguments.flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap)
+    case Call(procedure, names, values) if values.forall(_.resolved) =>
+      ProcedureCommand(procedure, names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap)
   }
 
   private def valueOf(procedure: Procedure, key: String, value: Expression): Option[String] = {

@@ -3,11 +3,11 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{SfBatchException, Table}
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.catalyst.TableIdentifier
-import org.apache.spark.sql.catalyst.analysis.{EliminateSubqueryAliases, ResolvedTable}
+import org.apache.spark.sql.catalyst.analysis.{EliminateSubqueryAliases, ResolvedIdentifier, ResolvedNamespace, ResolvedTable}
 import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
 import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
-import org.apache.spark.sql.connector.catalog.V1Table
+import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
@@ -42,6 +42,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case Ours(_: AnalyzeTableCommand | _: AnalyzeColumnCommand, t) => no(t, "ANALYZE TABLE", "nothing would refresh statistics of the whole table", "nothing: every publish records the rows, files and bytes of its partitions")
     case Ours(_: AnalyzePartitionCommand, t) => no(t, "ANALYZE TABLE ... PARTITION", "it would write back the partition as it was before a publish meanwhile", "nothing: every publish records the rows, files and bytes of its partitions")
     case Ours(DropTableCommand(_, _, false, true), t) => no(t, "DROP TABLE ... PURGE", "files of an sfbatch table stay, with its history", s"DROP TABLE ${name(t)}; then delete its directory yourself")
+    case DropTable(ResolvedIdentifier(catalog, name), _, true) if CatalogV2Util.isSessionCatalog(catalog) && ours(name).isDefined =>
+      no(ours(name).get, "DROP TABLE ... PURGE", "files of an sfbatch table stay, with its history", s"DROP TABLE ${Guards.name(ours(name).get)}; then delete its directory yourself")
     case Ours(AlterTableDropPartitionCommand(_, _, _, true, _), t) => no(t, "DROP PARTITION ... PURGE", "its files stay, for rollback", s"ALTER TABLE ${name(t)} DROP PARTITION (...) without PURGE")
     case Ours(AlterTableSetPropertiesCommand(_, properties, false), t) if properties.keys.exists(kept) => keptProperty(t, properties.keys)
     case Ours(AlterTableUnsetPropertiesCommand(_, keys, _, false), t) if keys.exists(kept) => keptProperty(t, keys)
@@ -50,7 +52,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case d: DeleteFromTable if oursIn(d.table).isDefined => rowLevel(oursIn(d.table).get, "DELETE")
     case u: UpdateTable if oursIn(u.table).isDefined => rowLevel(oursIn(u.table).get, "UPDATE")
     case m: MergeIntoTable if oursIn(m.targetTable).isDefined => rowLevel(oursIn(m.targetTable).get, "MERGE")
-    case DropDatabaseCommand(database, _, true) if ourTablesIn(database).nonEmpty =>
+    case Cascade(database) if ourTablesIn(database).nonEmpty =>
       throw new SfBatchException("SFBATCH_REFUSED",
         s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE.")
     case d: InsertIntoDir if d.overwrite && d.storage.locationUri.exists(uri => tableAbove(new Path(uri)).isDefined) =>
@@ -98,6 +100,21 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     }
   }
 
+  private object Cascade {
+    def unapply(command: LogicalPlan): Option[String] = command match {
+      case DropDatabaseCommand(database, _, true) => Some(database)
+      case d: DropNamespace if d.cascade =>
+        d.namespace match {
+          case n: ResolvedNamespace if CatalogV2Util.isSessionCatalog(n.catalog) && n.namespace.size == 1 => Some(n.namespace.head)
+          case _ => None
+        }
+      case _ => None
+    }
+  }
+
+  private def ours(name: Identifier): Option[CatalogTable] =
+    if (name.namespace.length == 1) OurTable.of(session, TableIdentifier(name.name, Some(name.namespace.head))) else None
+
   private def oursIn(target: LogicalPlan): Option[CatalogTable] = EliminateSubqueryAliases(target) match {
     case HiveTableRelation(table, _, _, _, _) => Some(table).filter(OurTable.isOurs)
     case DataSourceV2Relation(WritableTable(table), _, _, _, _) => Some(table)
@@ -116,7 +133,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   }
 
   private def kept(key: String): Boolean =
-    key.startsWith("sfbatch.") || key == "external.table.purge" || key == "EXTERNAL" || key == "auto.purge" || key == "transactional"
+    key.startsWith("sfbatch.") || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
 
   private def keptProperty(table: CatalogTable, keys: Iterable[String]): Nothing =
     no(table, s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')", "sfbatch keeps these itself", s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}")

@@ -1,0 +1,91 @@
+package sfbatch
+
+import org.apache.spark.sql.Row
+
+class ProceduresSuite extends LakeSuite {
+  private lazy val flights: String = {
+    val t = newName()
+    sql(s"CREATE TABLE $t (id INT, year INT, name STRING) USING sfbatch PARTITIONED BY (year, name)")
+    sql(s"INSERT INTO $t VALUES (1, 2016, 'a/b'), (2, 2017, 'x')")
+    sql(s"INSERT OVERWRITE $t VALUES (3, 2016, 'a/b')")
+    t
+  }
+
+  test("history lists versions newest first, with the columns that everybody reads") {
+    val history = sql(s"CALL sfbatch.history(table => '$flights')")
+    assertEquals(history.columns.mkString(", "),
+      "version, timestamp, user, operation, partition, batch_id, previous_batch_id, is_current, location, rows, bytes, files, app_id, job_id, user_metadata")
+    assertEquals(history.collect().map(r => (r.getLong(0), r.getString(3), Option(r.getString(4)))).toSeq, Seq(
+      (3L, "write", Some("year=2016/name=a%2Fb")),
+      (2L, "write", Some("year=2016/name=a%2Fb")),
+      (2L, "write", Some("year=2017/name=x")),
+      (1L, "create", None)))
+    assertEquals(history.where("version = 3").select("rows", "files", "is_current", "app_id").collect().toSeq,
+      Seq(Row(1L, 1L, true, LocalLake.context.applicationId)))
+  }
+
+  test("arguments may be positional, named, mixed, parameters, of any case and quoted name") {
+    def versions(call: String, args: Map[String, Any] = Map.empty) = spark.sql(call, args).select("version").collect().map(_.getLong(0)).toSeq
+    assertEquals(versions(s"call SFBATCH.History('$flights', 'year=2017/name=x', 5);"), Seq(2L))
+    assertEquals(versions(s"-- why\nCALL `sfbatch`.history('$flights', limit => 1)"), Seq(3L))
+    assertEquals(versions("CALL sfbatch.history(table => :t, partition => :p)", Map("t" -> flights, "p" -> "year=02016/name=a%2Fb")), Seq(3L, 2L))
+    assertEquals(versions(s"CALL sfbatch.history(table => '$flights', partition => 'year=2017')"), Seq(2L))
+  }
+
+  test("rollback is a version, restores by version or batch ID, and can be undone; a dry run changes nothing") {
+    val before = seen(flights)
+    val batch = sql(s"CALL sfbatch.history('$flights')").where("version = 2").select("batch_id").head().getString(0)
+    val dry = sql(s"CALL sfbatch.rollback(table => '$flights', to => 2, dry_run => true)").collect()
+    assertEquals(dry.map(r => (r.getString(0), r.isNullAt(4))).toSeq, Seq(("year=2016/name=a%2Fb", true)))
+    assertEquals(seen(flights), before)
+    val done = sql(s"CALL sfbatch.rollback('$flights', $batch, 'year=2016')").collect()
+    assertEquals(done.map(r => (r.getString(0), r.getString(2), r.getLong(4))).toSeq, Seq(("year=2016/name=a%2Fb", batch, 4L)))
+    assertEquals(seen(flights), Set(Row(1, 2016, "a/b"), Row(2, 2017, "x")))
+    assertEquals(rows(spark.table(flights)), seen(flights))
+    sql(s"CALL sfbatch.rollback('$flights', to => '3')")
+    assertEquals(seen(flights), before)
+  }
+
+  test("recover has nothing to do on a sound table") {
+    assertEquals(sql(s"CALL sfbatch.recover('$flights')").collect().toSeq, Nil)
+  }
+
+  test("adopt makes an existing Hive table ours in place") {
+    val t = newName()
+    stock.sql(s"CREATE TABLE $t (a INT) PARTITIONED BY (p STRING) STORED AS ORC")
+    stock.sql(s"INSERT INTO $t VALUES (1, 'x'), (2, 'y')")
+    refused("SFBATCH_NOT_OURS", "adopt")(sql(s"CALL sfbatch.history('$t')"))
+    assertEquals(sql(s"CALL sfbatch.adopt('$t')").select("table", "format").collect().toSeq, Seq(Row(t, "orc")))
+    sql(s"INSERT OVERWRITE $t VALUES (3, 'y')")
+    assertEquals(seen(t), Set(Row(1, "x"), Row(3, "y")))
+    sql(s"CALL sfbatch.rollback('$t', 1)")
+    assertEquals(seen(t), Set(Row(1, "x"), Row(2, "y")))
+  }
+
+  test("a wrong call is refused and tells the right one") {
+    def bad(call: String, parts: String*) = refused("SFBATCH_BAD_CALL", parts: _*)(sql(call))
+    val usage = "sfbatch.history(table, [partition], [limit => 20])"
+    bad("CALL sfbatch.historie('t')", "historie", usage, "sfbatch.rollback(table, to, [partition], [dry_run => false])", "sfbatch.recover(table)", "sfbatch.adopt(table)")
+    bad("CALL sfbatch.history()", "'table' is missing", usage)
+    bad("CALL sfbatch.history(tabel => 't')", "tabel", usage)
+    bad("CALL sfbatch.history('t', 'p', 1, 2)", "too many", usage)
+    bad("CALL sfbatch.history('t', table => 'u')", "twice", usage)
+    bad("CALL sfbatch.history(table => 't', 'p')")
+    bad("CALL sfbatch.history(table => db.t)", "quotes", "'db.t'")
+    bad(s"CALL sfbatch.history('$flights', limit => 'many')", "limit", usage)
+    bad(s"CALL sfbatch.history('$flights', limit => 0)", "at least 1", usage)
+    bad(s"CALL sfbatch.rollback('$flights', to => 2, dry_run => 'yes')", "dry_run", "boolean")
+    bad("CALL sfbatch.history('t'", "history")
+    bad("CALL sfbatch.history", "history")
+    bad("CALL sfbatch.rollback('t', to => rand())", "to")
+    refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
+    refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(sql(s"CALL sfbatch.history('$flights', 'month=1')"))
+    refused("SFBATCH_BAD_PARTITION", "'abc'", "INT")(sql(s"CALL sfbatch.history('$flights', 'year=abc')"))
+  }
+
+  test("other texts with CALL in them are left alone") {
+    assertEquals(sql("SELECT 'CALL sfbatch.history(1)' AS call").head().getString(0), "CALL sfbatch.history(1)")
+    val e = intercept[org.apache.spark.sql.AnalysisException](sql("CALL other.thing(1)"))
+    assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
+  }
+}
