@@ -15,7 +15,8 @@ lazy val sfbatch = (project in file("."))
     libraryDependencies ++= Seq(
       "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
       "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
-      "org.scalameta" %% "munit" % "1.2.1" % Test
+      "org.scalameta" %% "munit" % "1.2.1" % Test,
+      "io.delta" %% "delta-spark" % (if (scalaBinaryVersion.value == "2.12") "3.3.2" else "4.0.0") % Test // in one session with us
     ),
     Compile / unmanagedSourceDirectories := Seq(
       baseDirectory.value / "scala" / "main",

@@ -2,7 +2,7 @@ package org.apache.spark.sql.sfbatch
 
 import java.util.Locale
 import org.apache.spark.sql.SaveMode
-import org.apache.spark.sql.catalyst.analysis.UnresolvedRelation
+import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.execution.datasources.CreateTable
@@ -11,13 +11,20 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 /** `CREATE TABLE ... USING sfbatch`, CTAS and `saveAsTable`; must leave tables of any other provider to Spark. */
 final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
-    case CreateTable(description, SaveMode.Append, Some(query))
-        if query.resolved && namesNoOther(description.provider) && OurTable.of(session, description.identifier).isDefined =>
-      Inserts.byName(UnresolvedRelation(description.identifier), query, overwrite = false, description.storage.properties)
+    case create @ CreateTable(description, SaveMode.Append, Some(query)) if query.resolved && namesNoOther(description.provider) =>
+      val partitionBy = Some(description.partitionColumnNames).filter(_.nonEmpty)
+      OurTable.of(session, description.identifier) match {
+        case Some(table) => SourceRule.insert(table, query, overwrite = false, partitionBy, description.storage.properties)
+        case None if isSfBatch(description.provider) => this.create(description, SaveMode.Append, Some(query))
+        case None => create
+      }
 
     case CreateTable(description, mode, query) if isSfBatch(description.provider) && query.forall(_.resolved) =>
-      CreateTableCommand(TableSpecs.of(session, description, query.map(_.schema)), mode, query, description.storage.properties)
+      create(description, mode, query)
   }
+
+  private def create(description: CatalogTable, mode: SaveMode, query: Option[LogicalPlan]): LogicalPlan =
+    CreateTableCommand(TableSpecs.of(session, description, query.map(_.schema)), mode, query, WriteParameters.only(description.storage.properties))
 
   private def isSfBatch(provider: Option[String]): Boolean = provider.exists(_.toLowerCase(Locale.ROOT) == "sfbatch")
 

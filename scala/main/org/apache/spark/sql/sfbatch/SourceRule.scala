@@ -37,33 +37,9 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
       case SaveMode.Ignore if exists => LocalRelation(Nil)
       case SaveMode.ErrorIfExists if exists =>
         throw new SfBatchException("SFBATCH_TABLE_EXISTS", s"${name.unquotedString} exists. Use mode append, overwrite or ignore.")
-      case mode if exists => insert(catalog.getTableMetadata(name), save, overwrite = mode == SaveMode.Overwrite)
+      case mode if exists => SourceRule.insert(catalog.getTableMetadata(name), save.query, mode == SaveMode.Overwrite, partitionBy(save), save.options)
       case _ => create(name, save)
     }
-  }
-
-  private def insert(table: CatalogTable, save: SaveIntoDataSourceCommand, overwrite: Boolean): LogicalPlan = {
-    val title = table.identifier.unquotedString
-    if (!table.properties.contains(Table.Id))
-      throw new SfBatchException(
-        "SFBATCH_NOT_OURS",
-        s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
-      )
-    partitionBy(save).foreach { wanted =>
-      if (lower(wanted) != lower(table.partitionColumnNames))
-        throw new SfBatchException(
-          "SFBATCH_PARTITION_MISMATCH",
-          s"$title is partitioned by (${table.partitionColumnNames.mkString(", ")}), not (${wanted.mkString(", ")}). Leave partitionBy out, or name these."
-        )
-    }
-    val (ofTable, ofWrite) = save.options.partition { case (key, _) => SourceRule.tableOptions.contains(key.toLowerCase(Locale.ROOT)) }
-    ofTable.foreach { case (key, value) =>
-      val property = SourceRule.tableOptions(key.toLowerCase(Locale.ROOT))
-      val present = table.properties.getOrElse(property, "")
-      if (!present.equalsIgnoreCase(value))
-        throw new SfBatchException("SFBATCH_BAD_OPTION", s"$title: $key = '$value', but the table has '$present', for good. Leave the option out.")
-    }
-    Inserts.byName(UnresolvedRelation(table.identifier), save.query, overwrite, ofWrite)
   }
 
   private def create(name: TableIdentifier, save: SaveIntoDataSourceCommand): LogicalPlan =
@@ -82,11 +58,36 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
 
   private def partitionBy(save: SaveIntoDataSourceCommand): Option[Seq[String]] =
     save.options.get(DataSourceUtils.PARTITIONING_COLUMNS_KEY).map(DataSourceUtils.decodePartitioningColumns)
-
-  private def lower(names: Seq[String]): Seq[String] = names.map(_.toLowerCase(Locale.ROOT))
 }
 
 object SourceRule {
   private val addressing = Set("path", "table", DataSourceUtils.PARTITIONING_COLUMNS_KEY)
   private val tableOptions = Map("format" -> Table.FormatName, "partition-style" -> Table.Style)
+
+  /** `save` and `saveAsTable` into a table that exists; what they say of the table itself must be so. */
+  def insert(table: CatalogTable, query: LogicalPlan, overwrite: Boolean, partitionBy: Option[Seq[String]], options: Map[String, String]): LogicalPlan = {
+    val title = table.identifier.unquotedString
+    if (!table.properties.contains(Table.Id))
+      throw new SfBatchException(
+        "SFBATCH_NOT_OURS",
+        s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
+      )
+    partitionBy.foreach { wanted =>
+      if (lower(wanted) != lower(table.partitionColumnNames))
+        throw new SfBatchException(
+          "SFBATCH_PARTITION_MISMATCH",
+          s"$title is partitioned by (${table.partitionColumnNames.mkString(", ")}), not (${wanted.mkString(", ")}). Leave partitionBy out, or name these."
+        )
+    }
+    val (ofTable, ofWrite) = options.partition { case (key, _) => tableOptions.contains(key.toLowerCase(Locale.ROOT)) }
+    ofTable.foreach { case (key, value) =>
+      val property = tableOptions(key.toLowerCase(Locale.ROOT))
+      val present = table.properties.getOrElse(property, "")
+      if (!present.equalsIgnoreCase(value))
+        throw new SfBatchException("SFBATCH_BAD_OPTION", s"$title: $key = '$value', but the table has '$present', for good. Leave the option out.")
+    }
+    Inserts.byName(UnresolvedRelation(table.identifier), query, overwrite, ofWrite)
+  }
+
+  private def lower(names: Seq[String]): Seq[String] = names.map(_.toLowerCase(Locale.ROOT))
 }

@@ -10,8 +10,7 @@ import org.apache.spark.sql.types._
 
 /** From what `CREATE TABLE ... USING sfbatch` says to a [[TableSpec]]; must refuse whatever a stock Hive reader could not read. */
 object TableSpecs {
-  val WriteOptionNames: Seq[String] = WriteParameters.Names :+ WriteParameters.MaxCopyBytes
-
+  private val writeOptions = WriteParameters.Names :+ WriteParameters.MaxCopyBytes
   private val createOptions = Seq("format", "partition-style", "compression")
 
   /** Option as people spell it -> SerDe property of Hive's LazySimpleSerDe. */
@@ -71,7 +70,7 @@ object TableSpecs {
         absolute.getFileSystem(session.sessionState.newHadoopConf()).makeQualified(absolute)
       },
       comment = description.comment,
-      properties = description.properties - Table.FormatName - Table.Style ++ compression
+      properties = description.properties - Table.FormatName - Table.Style ++ compression ++ options.filter { case (key, _) => ofFiles(key) }
     )
   }
 
@@ -122,12 +121,15 @@ object TableSpecs {
   }
 
   private def checkOptions(keys: Set[String], format: Format): Unit = {
-    val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ WriteOptionNames
+    val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ writeOptions
     val lowerKnown = known.map(lower).toSet + "path"
-    keys.find(key => !lowerKnown(key) || (key == "compression" && format == Format.Text)).foreach { key =>
-      badOption(key, s"options of a ${format.name} table: ${(createOptions ++ (if (format == Format.Text) textOptions.keys.toSeq.sorted else Nil)).mkString(", ")}; of a write: ${WriteOptionNames.mkString(", ")}")
+    keys.filterNot(ofFiles).find(key => !lowerKnown(key) || (key == "compression" && format == Format.Text)).foreach { key =>
+      badOption(key, s"options of a ${format.name} table: ${(createOptions ++ (if (format == Format.Text) textOptions.keys.toSeq.sorted else Nil)).mkString(", ")}; of a write: ${writeOptions.mkString(", ")}")
     }
   }
+
+  /** Settings of the file writers: kept as table properties, so that every later write has them. */
+  private def ofFiles(key: String): Boolean = key.startsWith("parquet.") || key.startsWith("orc.")
 
   private def formatOf(name: Option[String]): Format =
     name.fold[Format](Format.Parquet)(text =>
