@@ -41,9 +41,15 @@ object Call {
     new SfBatchException("SFBATCH_BAD_CALL", s"$detail.", cause.orNull)
 }
 
+/** A statement that is refused as soon as Spark analyses it. */
+final case class Refused(why: SfBatchException) extends LeafCommand {
+  override lazy val resolved: Boolean = false
+}
+
 /** Turns a [[Call]] with known arguments into its command. */
 final case class CallRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
+    case Refused(why) => throw why
     case Call(procedure, names, values) if values.forall(_.resolved) =>
       ProcedureCommand(procedure, names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap)
   }

@@ -15,9 +15,16 @@ import org.apache.spark.sql.types.{DataType, StructType}
   */
 final class SfBatchParser(session: Session, override val delegate: ParserInterface) extends Shims.Parser {
   override def parsePlan(sqlText: String): LogicalPlan = sqlText match {
-    case SfBatchParser.Call(procedure) => parseCall(procedure)
-    case _ => EarlyRule.rewrite(session, delegate.parsePlan(sqlText))
+    case SfBatchParser.Call(procedure) => later(parseCall(procedure))
+    case _ =>
+      val plan = delegate.parsePlan(sqlText)
+      later(EarlyRule.rewrite(session, plan))
   }
+
+  /** Delta's parser, when it is outside, replaces every exception of a parser below it by one of its own (delta-spark 3.3.2). */
+  private def later(plan: => LogicalPlan): LogicalPlan =
+    try plan
+    catch { case refused: SfBatchException => Refused(refused) }
 
   private def parseCall(text: String): LogicalPlan = {
     val call =
