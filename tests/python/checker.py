@@ -7,9 +7,11 @@ import gzip
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlparse
 
+import schemas
 from pymetastore.hive_metastore import ThriftHiveMetastore, ttypes
 from thrift.protocol import TBinaryProtocol
 from thrift.transport import TSocket, TTransport
@@ -48,6 +50,8 @@ class State:
     txns: dict = field(default_factory=dict)
     anchors: dict = field(default_factory=dict)
     staged: dict = field(default_factory=dict)
+    dropped: dict = field(default_factory=dict)  # values -> the version of ours that dropped them, within the hour
+    recent: dict = field(default_factory=dict)  # version -> time, of the last hour
 
 
 def replay(entries):
@@ -55,10 +59,15 @@ def replay(entries):
     state, after = State(), {}
     for entry in entries:
         number, operation = entry["version"], entry["operation"]
+        state.recent = {v: time for v, time in state.recent.items() if time > _an_hour_before(entry["timestamp"])}
+        state.recent[number] = entry["timestamp"]
+        state.dropped = {values: v for values, v in state.dropped.items() if v in state.recent}
         for change in entry["partitions"]:
             values = tuple(change["values"])
             if change.get("dropped"):
                 state.partitions.pop(values, None)
+                if operation in {"rollback", "drop_partition", "repair"}:
+                    state.dropped[values] = number
                 continue
             shown = {
                 key: change[key]
@@ -67,7 +76,7 @@ def replay(entries):
             }
             shown["schema"] = change.get("schema") or entry["schema"]
             shown["storage"] = change.get("storage") or entry["storage"]
-            shown["version"] = number
+            shown["version"] = change.get("version", number) if operation == "abort" else number
             if operation == "stage":
                 state.staged.setdefault(entry["staged"], {})[values] = shown
             else:
@@ -86,8 +95,40 @@ def replay(entries):
         if operation == "drop_anchor":
             state.anchors.pop(entry["anchor"], None)
         state.version = number
-        after[number] = State(number, dict(state.partitions), dict(state.txns), dict(state.anchors), dict(state.staged))
+        after[number] = State(
+            number,
+            *(dict(part) for part in (state.partitions, state.txns, state.anchors, state.staged, state.dropped, state.recent)),
+        )
     return state, after
+
+
+def state_of(checkpoint):
+    """The state a checkpoint says."""
+
+    def shown(part):
+        return {
+            **{key: part[key] for key in ("batch_id", "location", "version", "rows", "bytes", "files") if part.get(key) is not None},
+            "schema": checkpoint["schemas"][part["schema"]],
+            "storage": checkpoint["storages"][part["storage"]],
+        }  # fmt: skip
+
+    def partitions(parts):
+        return {tuple(part["values"]): shown(part) for part in parts}
+
+    return State(
+        checkpoint["version"],
+        partitions(checkpoint["partitions"]),
+        checkpoint["txns"],
+        checkpoint["anchors"],
+        {batch: partitions(parts) for batch, parts in checkpoint["staged"].items()},
+        {tuple(drop["values"]): drop["version"] for drop in checkpoint["dropped"]},
+        {int(version): time for version, time in checkpoint["recent"].items()},
+    )
+
+
+def _an_hour_before(time):
+    earlier = datetime.fromisoformat(time.removesuffix("Z")) - timedelta(hours=1)
+    return earlier.isoformat(timespec="milliseconds") + "Z"
 
 
 def journal(root):
@@ -144,6 +185,7 @@ def _problems(table, shown):
     if owner["table_id"] != parameters["sfbatch.table-id"] or owner["protocol"] != 1:
         yield f"owner.json says {owner}, the table property {parameters['sfbatch.table-id']}"
 
+    yield from schemas.problems(root)
     read = list(_journal(root))
     entries = [entry for entry, _ in read]
     aborted = {entry["aborts"] for entry in entries if entry["operation"] == "abort"}
@@ -237,22 +279,9 @@ def _checkpoint_problems(path, after):
     expected = after[found["version"]]
     if path.name != f"{found['version']:012d}.json.gz":
         yield f"checkpoint {path.name} says version {found['version']}"
-    kept = {}
-    for part in found["partitions"]:
-        kept[tuple(part["values"])] = {
-            **{
-                key: part[key]
-                for key in ("batch_id", "location", "version", "rows", "bytes", "files")
-                if part.get(key) is not None
-            },
-            "schema": found["schemas"][part["schema"]],
-            "storage": found["storages"][part["storage"]],
-        }
-    for name, here, there in (
-        ("partitions", kept, expected.partitions),
-        ("txns", found["txns"], expected.txns),
-        ("anchors", found["anchors"], expected.anchors),
-    ):
+    said = state_of(found)
+    for name in ("partitions", "txns", "anchors", "staged", "dropped", "recent"):
+        here, there = getattr(said, name), getattr(expected, name)
         if here != there:
             yield f"checkpoint {path.name} is not the replay: {name} {here} against {there}"
 

@@ -11,7 +11,9 @@ import org.apache.hadoop.hive.metastore.api.ShowLocksRequest
 import scala.jdk.CollectionConverters._
 import sfbatch.Json._
 
-/** tests/golden: what every implementation reads and writes alike. `SFBATCH_GOLDEN=write` writes the vectors anew (then review the diff). */
+/** tests/golden: what every implementation reads and writes alike. `SFBATCH_GOLDEN=write` writes the vectors anew (then
+  * review the diff).
+  */
 class GoldenSuite extends munit.FunSuite {
   private val golden = Paths.get("tests", "golden").toAbsolutePath
   private val conf = new Configuration
@@ -21,12 +23,18 @@ class GoldenSuite extends munit.FunSuite {
   override def beforeAll(): Unit = if (sys.env.get("SFBATCH_GOLDEN").contains("write")) writeVectors(golden)
 
   private def tree(file: File): JsonNode = mapper.readTree(Files.readAllBytes(file))
+
   /** As read back: the numbers' Java types do not count. */
   private def plain(node: JsonNode): JsonNode = Json.parse(Json.bytes(node))
   private def zipped(file: File): JsonNode = Json.gunzip(Files.readAllBytes(file))
   private def files(directory: File): Seq[File] = {
     val walk = Files.walk(directory)
-    try walk.iterator.asScala.filter(Files.isRegularFile(_)).filterNot(_.toString.endsWith(".crc")).toList.sortBy(_.toString)
+    try
+      walk.iterator.asScala
+        .filter(Files.isRegularFile(_))
+        .filterNot(_.toString.endsWith(".crc"))
+        .toList
+        .sortBy(_.toString)
     finally walk.close()
   }
   private def journal(g: GoldenJournal, under: File = golden) = {
@@ -35,8 +43,10 @@ class GoldenSuite extends munit.FunSuite {
   }
   private def known(node: JsonNode): JsonNode = {
     node match {
-      case o: ObjectNode => o.remove(o.fieldNames.asScala.filter(_.startsWith("x_")).toList.asJava); o.elements.forEachRemaining(n => { known(n); () })
-      case a: ArrayNode => a.elements.forEachRemaining(n => { known(n); () })
+      case o: ObjectNode =>
+        o.remove(o.fieldNames.asScala.filter(_.startsWith("x_")).toList.asJava);
+        o.elements.forEachRemaining { n => known(n); () }
+      case a: ArrayNode => a.elements.forEachRemaining { n => known(n); () }
       case _ => ()
     }
     node
@@ -49,19 +59,26 @@ class GoldenSuite extends munit.FunSuite {
       Files.write(target, (mapper.writerWithDefaultPrettyPrinter.writeValueAsString(node) + "\n").getBytes(UTF_8))
       ()
     }
-    put("partition-paths.json", Json.array(GoldenPaths.all) { case (columns, values, style) =>
-      val texts = mapper.createArrayNode
-      values.foreach(v => if (v == null) texts.addNull() else texts.add(v))
-      Json.obj()
-        .put("style", style.name)
-        .child("columns", Json.strings(columns))
-        .child("values", texts)
-        .put("directory", PartitionPath.directory(style, columns, values))
-        .put("name", PartitionPath.name(columns, values))
-    })
-    put("version-files.json", Json.array(Seq(1L, 9L, 400L, 401L, 800L, 801L, 123456L)) { version =>
-      Json.obj().put("version", version).put("entry", GoldenPaths.entryFile(version, conf))
-    })
+    put(
+      "partition-paths.json",
+      Json.array(GoldenPaths.all) { case (columns, values, style) =>
+        val texts = mapper.createArrayNode
+        values.foreach(v => if (v == null) texts.addNull() else texts.add(v))
+        Json
+          .obj()
+          .put("style", style.name)
+          .child("columns", Json.strings(columns))
+          .child("values", texts)
+          .put("directory", PartitionPath.directory(style, columns, values))
+          .put("name", PartitionPath.name(columns, values))
+      }
+    )
+    put(
+      "version-files.json",
+      Json.array(Seq(1L, 9L, 400L, 401L, 800L, 801L, 123456L)) { version =>
+        Json.obj().put("version", version).put("entry", GoldenPaths.entryFile(version, conf))
+      }
+    )
     GoldenJournals.all.foreach { g =>
       val root = to.resolve(g.name)
       if (Files.exists(root)) files(root).foreach(Files.delete)
@@ -84,8 +101,16 @@ class GoldenSuite extends munit.FunSuite {
       assertEquals(directory, v.text("directory"))
       assertEquals(PartitionPath.name(columns, values), v.text("name"))
       assertEquals(directory.split("/", -1).length, columns.size)
-      assert(!directory.split("/").exists(s => s.isEmpty || s == "." || s == ".." || style == PartitionStyle.Value && "_.".contains(s.head)), directory)
-      val hive = columns.zip(values).map { case (c, x) => s"${FileUtils.escapePathName(c)}=${FileUtils.escapePathName(x)}" }.mkString("/")
+      assert(
+        !directory
+          .split("/")
+          .exists(s => s.isEmpty || s == "." || s == ".." || style == PartitionStyle.Value && "_.".contains(s.head)),
+        directory
+      )
+      val hive = columns
+        .zip(values)
+        .map { case (c, x) => s"${FileUtils.escapePathName(c)}=${FileUtils.escapePathName(x)}" }
+        .mkString("/")
       assertEquals(PartitionPath.name(columns, values), hive)
     }
   }
@@ -129,10 +154,16 @@ class GoldenSuite extends munit.FunSuite {
         val version = t.entry.version
         assertEquals(on.entry(version), Some(t.entry))
         assertEquals(on.snapshot(version), g.states(version.toInt - 1))
-        assertEquals(zipped(directory.resolve(f"_sfbatch/journal/00000000/$version%012d.json.gz")), tree(directory.resolve(f"entries/$version%012d.json")))
+        assertEquals(
+          zipped(directory.resolve(f"_sfbatch/journal/00000000/$version%012d.json.gz")),
+          tree(directory.resolve(f"entries/$version%012d.json"))
+        )
       }
       g.checkpoints.foreach { v =>
-        assertEquals(zipped(directory.resolve(f"_sfbatch/checkpoints/$v%012d.json.gz")), tree(directory.resolve(f"states/$v%012d.json")))
+        assertEquals(
+          zipped(directory.resolve(f"_sfbatch/checkpoints/$v%012d.json.gz")),
+          tree(directory.resolve(f"states/$v%012d.json"))
+        )
       }
       assert(g.claims.forall(on.isClaimed))
     }
@@ -141,14 +172,29 @@ class GoldenSuite extends munit.FunSuite {
   test("every operation of the protocol is in a journal") {
     assertEquals(
       GoldenJournals.all.flatMap(_.told.map(_.entry.operation)).toSet,
-      Set("create", "adopt", "write", "rollback", "drop_partition", "external", "abort", "repair", "anchor", "drop_anchor", "stage", "publish", "discard")
+      Set(
+        "create",
+        "adopt",
+        "write",
+        "rollback",
+        "drop_partition",
+        "external",
+        "abort",
+        "repair",
+        "anchor",
+        "drop_anchor",
+        "stage",
+        "publish",
+        "discard"
+      )
     )
   }
 
   test("the vectors are what this code writes") {
     val fresh = Files.createTempDirectory("golden")
     writeVectors(fresh)
-    def contents(under: File) = files(under).map(f => under.relativize(f).toString).filterNot(f => f.contains("owner.json"))
+    def contents(under: File) =
+      files(under).map(f => under.relativize(f).toString).filterNot(f => f.contains("owner.json"))
     val written = contents(fresh)
     assertEquals(contents(golden).filter(written.contains), written)
     written.foreach { name =>
@@ -175,9 +221,13 @@ class GoldenSuite extends munit.FunSuite {
     assertEquals(on.unclear(), Set(Seq("2016-10-01", "a/b"), Seq("2016-10-02", PartitionPath.Default)))
 
     val own = Files.createTempDirectory("unclear")
-    new Journal(new Path(own.toUri), "id", on.store).markUnclear(7, tree(mark).get("partitions").elements.asScala.map(_.elements.asScala.map(_.asText).toList).toList)
+    new Journal(new Path(own.toUri), "id", on.store)
+      .markUnclear(7, tree(mark).get("partitions").elements.asScala.map(_.elements.asScala.map(_.asText).toList).toList)
     val Seq(written) = files(own)
-    assert(written.getFileName.toString.matches("[0-9]{13}-000000000007-[0-9a-f]{8}\\.json"), written.getFileName.toString)
+    assert(
+      written.getFileName.toString.matches("[0-9]{13}-000000000007-[0-9a-f]{8}\\.json"),
+      written.getFileName.toString
+    )
     assertEquals(tree(written), tree(mark))
   }
 
@@ -188,10 +238,24 @@ class GoldenSuite extends munit.FunSuite {
     lockConf.setLong("sfbatch.lock.heartbeat-ms", vector.get("heartbeat_ms").asLong)
     val warehouse = Warehouse(lockConf, caller)
     val table = warehouse.create(
-      TableSpec("default", "golden_lock", Format.Parquet, Format.Parquet.storage, PartitionStyle.Value, Seq(Column("id", "bigint")), Nil, None, None, Map.empty))
+      TableSpec(
+        "default",
+        "golden_lock",
+        Format.Parquet,
+        Format.Parquet.storage,
+        PartitionStyle.Value,
+        Seq(Column("id", "bigint")),
+        Nil,
+        None,
+        None,
+        Map.empty
+      )
+    )
     val request = new ShowLocksRequest
     request.setDbname(vector.get("component").get("dbname").asText)
-    val Seq(lock) = warehouse.locked(table)(LocalLake.metastore.showLocks(request).getLocks.asScala.toSeq.filter(_.getTablename.startsWith(table.id)))
+    val Seq(lock) = warehouse.locked(table)(
+      LocalLake.metastore.showLocks(request).getLocks.asScala.toSeq.filter(_.getTablename.startsWith(table.id))
+    )
     val c = vector.get("component")
     assertEquals(lock.getTablename, c.get("tablename").asText.replace(vector.get("table_id").asText, table.id))
     assertEquals(lock.getType.toString, c.get("type").asText)
@@ -206,18 +270,77 @@ class GoldenSuite extends munit.FunSuite {
 
 object GoldenPaths {
   private val hostile = Seq(
-    "20161001", "a/b", "/", "//", "a%2Fb", "%", "100%", "#1", "a:b", "a=b", "=", "?", "*", "\"", "'", "\\", "{x}", "[x]", "^", "$", "&", "+", "~", "a b", " ", " a", "a ",
-    "Zürich", "日本", "e\u0301", "\ud83d\ude00", ".", "..", "...", ".hidden", "a.b", "_", "__", "_sfbatch", "_temporary", "a_b", "20161001/..", "../../etc", "%2E%2E",
-    "\t", "\n", "\r", "\u0001", "\u001f", "\u007f", "\u0080", "\u2028", "", null, PartitionPath.Default, "20161001002334", "null", "NULL", "-1", "1.50", "2016-10-01 00:23:34"
+    "20161001",
+    "a/b",
+    "/",
+    "//",
+    "a%2Fb",
+    "%",
+    "100%",
+    "#1",
+    "a:b",
+    "a=b",
+    "=",
+    "?",
+    "*",
+    "\"",
+    "'",
+    "\\",
+    "{x}",
+    "[x]",
+    "^",
+    "$",
+    "&",
+    "+",
+    "~",
+    "a b",
+    " ",
+    " a",
+    "a ",
+    "Zürich",
+    "日本",
+    "e\u0301",
+    "\ud83d\ude00",
+    ".",
+    "..",
+    "...",
+    ".hidden",
+    "a.b",
+    "_",
+    "__",
+    "_sfbatch",
+    "_temporary",
+    "a_b",
+    "20161001/..",
+    "../../etc",
+    "%2E%2E",
+    "\t",
+    "\n",
+    "\r",
+    "\u0001",
+    "\u001f",
+    "\u007f",
+    "\u0080",
+    "\u2028",
+    "",
+    null,
+    PartitionPath.Default,
+    "20161001002334",
+    "null",
+    "NULL",
+    "-1",
+    "1.50",
+    "2016-10-01 00:23:34"
   )
-  val all: Seq[(Seq[String], Seq[String], PartitionStyle)] = Seq(PartitionStyle.Value, PartitionStyle.Hive).flatMap { style =>
-    hostile.map(v => (Seq("day"), Seq(v), style)) ++ Seq(
-      (Seq("year", "month", "day"), Seq("2016", "10", "01"), style),
-      (Seq("a", "b"), Seq("..", null), style),
-      (Seq("a b", "c%d"), Seq("x", "_y"), style),
-      (Seq("größe"), Seq("1/2"), style)
-    )
-  }
+  val all: Seq[(Seq[String], Seq[String], PartitionStyle)] =
+    Seq(PartitionStyle.Value, PartitionStyle.Hive).flatMap { style =>
+      hostile.map(v => (Seq("day"), Seq(v), style)) ++ Seq(
+        (Seq("year", "month", "day"), Seq("2016", "10", "01"), style),
+        (Seq("a", "b"), Seq("..", null), style),
+        (Seq("a b", "c%d"), Seq("x", "_y"), style),
+        (Seq("größe"), Seq("1/2"), style)
+      )
+    }
 
   /** Where a version lies under `_sfbatch`. */
   def entryFile(version: Long, conf: Configuration): String = {
