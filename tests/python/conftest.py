@@ -16,9 +16,8 @@ from pathlib import Path
 
 import checker
 import pytest
-from stock import StockSpark
-
 from sfbatch import configure_spark, local_metastore
+from stock import StockSpark
 
 for name in (
     "SPARK_HOME",
@@ -134,7 +133,8 @@ def run_driver(tmp_path, metastore):
     """`run_driver(script, env={}, kill_at=None, kill_after_s=None)`: a script in a Python process (and so a JVM) of its own.
 
     The script finds `small_session`, e.g. `from conftest import small_session; spark = small_session()`.
-    kill_at: the step (PROTOCOL.md section 3) before or after which its JVM dies as by kill -9, given as SFBATCH_TEST_KILL_AT.
+    kill_at: the step (scala/main/sfbatch/Step.scala) at which its JVM dies as by kill -9: `journalled`, or `journalled:2` for the
+    second passing; `journalled=stop` stops it as by kill -STOP.
     kill_after_s: kill -9 of the driver and its JVM so many seconds after the script prints a line `GO`.
     """
     started = []
@@ -155,7 +155,9 @@ def run_driver(tmp_path, metastore):
 
     def start(script, *, env=None, kill_at=None):
         """Start it and return the Popen; it is killed when the test ends."""
-        extra = {"SFBATCH_TEST_KILL_AT": kill_at} if kill_at else {}
+        step, _, nth = (kill_at or "").partition(":")
+        at = kill_at if "=" in step else f"{step}=halt:{nth or 1}"
+        extra = {"SFBATCH_TEST_AT_STEP": at} if kill_at else {}
         driver = subprocess.Popen(
             [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import sfbatch
 from checker import Metastore
 from pymetastore.hive_metastore import ttypes
-
-import sfbatch
 from sfbatch import local_metastore
 from sfbatch.installed import installed_spark
 
