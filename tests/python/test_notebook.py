@@ -1,0 +1,35 @@
+"""The notebooks run from top to bottom on the installed wheel, in a kernel of their own."""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, metastore, tmp_path, monkeypatch):
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "notebooks are kept without outputs"
+    # The kernel of this very environment, whatever kernels the machine knows.
+    kernel = tmp_path / "kernels" / "here"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(
+        f'{{"argv": ["{sys.executable}", "-m", "ipykernel_launcher", "-f", "{{connection_file}}"], "display_name": "here", "language": "python"}}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("SFBATCH_HOME", os.environ["SFBATCH_HOME"])
+    client = NotebookClient(
+        notebook, timeout=280, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    printed = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "stream"
+    )
+    assert "correction" in printed
+    assert "Row(id=1, page='home', day='20161001')" in printed
