@@ -124,7 +124,9 @@ class Reader:
 
     def __init__(self, uri: str) -> None:
         clean = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_HOME", "SPARK_CONF", "SFBATCH_"))
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PYSPARK_", "SPARK_HOME", "SPARK_CONF", "SFBATCH_"))
         }
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--reader", uri],

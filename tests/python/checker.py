@@ -97,7 +97,10 @@ def replay(entries):
         state.version = number
         after[number] = State(
             number,
-            *(dict(part) for part in (state.partitions, state.txns, state.anchors, state.staged, state.dropped, state.recent)),
+            *(
+                dict(part)
+                for part in (state.partitions, state.txns, state.anchors, state.staged, state.dropped, state.recent)
+            ),
         )
     return state, after
 

@@ -3,6 +3,7 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{LocalMetastore, SfBatchException}
 import org.apache.hadoop.conf.Configuration
 import org.apache.spark.{SparkConf, SparkContext}
+import org.apache.spark.util.Utils
 
 /** Makes sure a session has a metastore before its shared state exists; must never start one for a cluster.
   *
@@ -16,7 +17,7 @@ object EmbeddedMetastore {
   def ensure(context: SparkContext): Unit =
     sys.env.get("SFBATCH_METASTORE_URI").filter(_.nonEmpty) match {
       case Some(uri) => use(context, uri)
-      case None if isConfigured(context.conf, context.hadoopConfiguration) => useHive(context.conf)
+      case None if isConfigured(context.hadoopConfiguration) => useHive(context.conf)
       case None if context.master.startsWith("local") => useLocal(context)
       case None =>
         throw new SfBatchException(
@@ -29,16 +30,13 @@ object EmbeddedMetastore {
   private val settings =
     Seq("hive.metastore.uris", "javax.jdo.option.ConnectionURL", "hive.metastore.client.factory.class")
 
-  private def isConfigured(conf: SparkConf, hadoop: Configuration): Boolean =
-    settings.exists { key =>
-      Seq(
-        hadoop.get(key),
-        conf.get(s"spark.hadoop.$key", null),
-        conf.get(s"spark.hive.$key", null),
-        conf.get(key, null)
-      )
-        .exists(value => value != null && value.trim.nonEmpty)
-    }
+  private def isConfigured(hadoop: Configuration): Boolean = {
+    // Spark itself reads hive-site.xml later, into the shared state's configuration (SharedState.scala, Spark 3.5 and 4.0).
+    val site = new Configuration(false)
+    Option(Utils.getContextOrSparkClassLoader.getResource("hive-site.xml")).foreach(site.addResource(_))
+    // spark.hadoop.* and spark.hive.* are in the context's configuration.
+    settings.exists(key => Seq(site.get(key), hadoop.get(key)).exists(value => value != null && value.trim.nonEmpty))
+  }
 
   private def useLocal(context: SparkContext): Unit = {
     val (state, started) = LocalMetastore.ensure()
