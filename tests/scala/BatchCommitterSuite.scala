@@ -22,12 +22,16 @@ class BatchCommitterSuite extends munit.FunSuite {
       Job.getInstance(conf)
     }
     FileOutputFormat.setOutputPath(job, new org.apache.hadoop.fs.Path(root.toUri))
-    def protocol() = new BatchCommitProtocol("uuid-" + batchId, root.toUri.toString, PartitionStyle.Value, Seq("date"), batchId)
+    def protocol() =
+      new BatchCommitProtocol("uuid-" + batchId, root.toUri.toString, PartitionStyle.Value, Seq("date"), batchId)
     val driver: BatchCommitProtocol = protocol()
     driver.setupJob(job)
 
     def attempt(task: Int, number: Int): (BatchCommitProtocol, TaskAttemptContext) = {
-      val context = new TaskAttemptContextImpl(job.getConfiguration, new TaskAttemptID(new TaskID(new JobID("20161002", 1), TaskType.MAP, task), number))
+      val context = new TaskAttemptContextImpl(
+        job.getConfiguration,
+        new TaskAttemptID(new TaskID(new JobID("20161002", 1), TaskType.MAP, task), number)
+      )
       val executor = protocol()
       executor.setupTask(context)
       val file = executor.newTaskTempFile(context, Some("date=20161001"), FileNameSpec("", s"-$number.parquet"))
@@ -36,13 +40,20 @@ class BatchCommitterSuite extends munit.FunSuite {
       Files.write(path, Array[Byte](1))
       (executor, context)
     }
+
     /** As Spark's commit of a task, without its coordinator: there is no SparkEnv here. */
     def commit(a: (BatchCommitProtocol, TaskAttemptContext)) = a._1.committed(a._2)
   }
 
   private def tree(root: Path): Seq[String] = {
     val walk = Files.walk(root)
-    try walk.iterator.asScala.filter(Files.isRegularFile(_)).map(root.relativize(_).toString).filterNot(_.endsWith(".crc")).toSeq.sorted
+    try
+      walk.iterator.asScala
+        .filter(Files.isRegularFile(_))
+        .map(root.relativize(_).toString)
+        .filterNot(_.endsWith(".crc"))
+        .toSeq
+        .sorted
     finally walk.close()
   }
 
@@ -79,8 +90,12 @@ class BatchCommitterSuite extends munit.FunSuite {
   test("no file outside the batch directory") {
     val root = Files.createTempDirectory("committer")
     val (executor, context) = new Writer(root, first).attempt(0, 0)
-    intercept[UnsupportedOperationException](executor.newTaskTempFileAbsPath(context, "/elsewhere", FileNameSpec("", ".parquet")))
-    intercept[IllegalArgumentException](executor.newTaskTempFile(context, Some("date=1/hour=2"), FileNameSpec("", ".parquet")))
+    intercept[UnsupportedOperationException](
+      executor.newTaskTempFileAbsPath(context, "/elsewhere", FileNameSpec("", ".parquet"))
+    )
+    intercept[IllegalArgumentException](
+      executor.newTaskTempFile(context, Some("date=1/hour=2"), FileNameSpec("", ".parquet"))
+    )
     intercept[IllegalStateException](executor.newFile(Seq("20161001"), "../x"))
   }
 

@@ -47,7 +47,9 @@ class WriteSuite extends LakeSuite {
     save(days("20161005" -> 9), table, "ignore")
     assertEquals(seen(table), Set(Row(1, "20161001"), Row(2, "20161001")))
     refused("SFBATCH_TABLE_EXISTS")(save(days("20161001" -> 2), table, "errorifexists"))
-    refused("SFBATCH_PARTITION_MISMATCH", "(date)", "(n)")(days("20161001" -> 2).write.format("sfbatch").mode("append").partitionBy("n").save(table))
+    refused("SFBATCH_PARTITION_MISMATCH", "(date)", "(n)")(
+      days("20161001" -> 2).write.format("sfbatch").mode("append").partitionBy("n").save(table)
+    )
   }
 
   test("a load is the table's stock plan") {
@@ -55,7 +57,10 @@ class WriteSuite extends LakeSuite {
     sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
     val load = spark.read.format("sfbatch").load(table).where("date = '20161002'")
     assertEquals(rows(load), Set(Row(2, "20161002")))
-    assertEquals(load.queryExecution.executedPlan.toString.replaceAll("#\\d+", ""), spark.table(table).where("date = '20161002'").queryExecution.executedPlan.toString.replaceAll("#\\d+", ""))
+    assertEquals(
+      load.queryExecution.executedPlan.toString.replaceAll("#\\d+", ""),
+      spark.table(table).where("date = '20161002'").queryExecution.executedPlan.toString.replaceAll("#\\d+", "")
+    )
     assertEquals(rows(spark.read.format("sfbatch").option("table", table).load()), rows(load.sparkSession.table(table)))
   }
 
@@ -67,7 +72,9 @@ class WriteSuite extends LakeSuite {
     assertEquals(seen(table).map(_.getInt(0)), Set(1, 2, 3))
     days("20161001" -> 4).write.mode("overwrite").insertInto(table)
     assertEquals(seen(table).map(_.getInt(0)), Set(4))
-    refused("SFBATCH_REFUSED", "saveAsTable")(days("20161001" -> 5).write.format("sfbatch").mode("overwrite").saveAsTable(table))
+    refused("SFBATCH_REFUSED", "saveAsTable")(
+      days("20161001" -> 5).write.format("sfbatch").mode("overwrite").saveAsTable(table)
+    )
     assertEquals(seen(table).map(_.getInt(0)), Set(4))
   }
 
@@ -110,13 +117,21 @@ class WriteSuite extends LakeSuite {
     sql(s"INSERT INTO $table PARTITION (y = '02016', d) VALUES (1, DATE'2016-10-01'), (2, DATE'2016-10-02')")
     sql(s"INSERT OVERWRITE $table PARTITION (y = 2016, d) VALUES (3, DATE'2016-10-02')")
     sql(s"INSERT OVERWRITE $table PARTITION (y = 2016, d = DATE'2016-10-03') VALUES (4)")
-    assertEquals(seen(table).map(r => (r.getInt(0), r.get(2).toString)), Set((1, "2016-10-01"), (3, "2016-10-02"), (4, "2016-10-03")))
+    assertEquals(
+      seen(table).map(r => (r.getInt(0), r.get(2).toString)),
+      Set((1, "2016-10-01"), (3, "2016-10-02"), (4, "2016-10-03"))
+    )
     assertEquals(batches(table).distinct, Seq("2016/2016-10-01/B", "2016/2016-10-02/B", "2016/2016-10-03/B"))
 
     val typed = newName()
-    sql(s"""CREATE TABLE $typed USING sfbatch PARTITIONED BY (b, t, i, l, m, s, x, ts) AS SELECT 1 AS n, true AS b, 3Y AS t, 4 AS i, 5L AS l, 1.50BD AS m, 'x' AS s,
-      CAST(2 AS SMALLINT) AS x, TIMESTAMP'2016-10-01 10:11:12' AS ts""")
-    assertEquals(rows(stock.table(typed)), rows(spark.sql("SELECT 1, true, 3Y, 4, 5L, 1.50BD, 'x', CAST(2 AS SMALLINT), TIMESTAMP'2016-10-01 10:11:12'")))
+    sql(
+      s"""CREATE TABLE $typed USING sfbatch PARTITIONED BY (b, t, i, l, m, s, x, ts) AS SELECT 1 AS n, true AS b, 3Y AS t, 4 AS i, 5L AS l, 1.50BD AS m, 'x' AS s,
+      CAST(2 AS SMALLINT) AS x, TIMESTAMP'2016-10-01 10:11:12' AS ts"""
+    )
+    assertEquals(
+      rows(stock.table(typed)),
+      rows(spark.sql("SELECT 1, true, 3Y, 4, 5L, 1.50BD, 'x', CAST(2 AS SMALLINT), TIMESTAMP'2016-10-01 10:11:12'"))
+    )
   }
 
   test("an unpartitioned table: append, overwrite, overwrite with nothing") {
@@ -133,6 +148,17 @@ class WriteSuite extends LakeSuite {
     }
   }
 
+  test("replaceWhere on two columns, one of them VARCHAR, and conditions of any kind") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, y INT, v VARCHAR(5)) USING sfbatch PARTITIONED BY (y, v)")
+    sql(s"INSERT INTO $table VALUES (1, 2015, 'a'), (2, 2016, 'a'), (3, 2016, 'b')")
+    val none = Seq.empty[(Int, Int, String)].toDF("n", "y", "v")
+    save(none, table, "overwrite", "replaceWhere" -> "y = 2016 AND v = 'a'")
+    assertEquals(seen(table).map(_.getInt(0)), Set(1, 3))
+    save(none, table, "overwrite", "replaceWhere" -> "y IN (2015, 2017) OR v LIKE 'z%'")
+    assertEquals(seen(table).map(_.getInt(0)), Set(3))
+  }
+
   test("BY NAME and column lists: NULL for what is left out") {
     val table = newName()
     sql(s"CREATE TABLE $table (a INT, b STRING, p INT) USING sfbatch PARTITIONED BY (p)")
@@ -143,11 +169,17 @@ class WriteSuite extends LakeSuite {
 
   test("wrong columns are refused by name before anything is written") {
     val table = create()
-    refused("SFBATCH_COLUMN_MISMATCH", "missing: 'n'", "not in the table: 'm'")(save(Seq((1, "x")).toDF("m", "date"), table, "append"))
-    refused("SFBATCH_COLUMN_MISMATCH", "there twice: 'N', 'n'")(save(Seq((1, 2, "x")).toDF("N", "n", "date"), table, "append"))
+    refused("SFBATCH_COLUMN_MISMATCH", "missing: 'n'", "not in the table: 'm'")(
+      save(Seq((1, "x")).toDF("m", "date"), table, "append")
+    )
+    refused("SFBATCH_COLUMN_MISMATCH", "there twice: 'N', 'n'")(
+      save(Seq((1, 2, "x")).toDF("N", "n", "date"), table, "append")
+    )
     refused("SFBATCH_COLUMN_MISMATCH", "`n`")(save(Seq(("one", "x")).toDF("n", "date"), table, "append"))
     refused("SFBATCH_COLUMN_MISMATCH")(sql(s"INSERT INTO $table VALUES (1, 'x', 2)"))
-    refused("SFBATCH_BAD_OPTION", "'repalceWhere'", "replaceWhere")(save(days(), table, "overwrite", "repalceWhere" -> "x"))
+    refused("SFBATCH_BAD_OPTION", "'repalceWhere'", "replaceWhere")(
+      save(days(), table, "overwrite", "repalceWhere" -> "x")
+    )
     refused("SFBATCH_BAD_OPTION", "txnVersion")(save(days(), table, "overwrite", "txnAppId" -> "x"))
     refused("SFBATCH_NOT_OURS", "sfbatch.adopt") {
       stock.sql(s"CREATE TABLE $db.plain (n INT) STORED AS PARQUET")
@@ -179,7 +211,9 @@ class WriteSuite extends LakeSuite {
   test("an append beyond the copy limit is refused") {
     val table = create()
     sql(s"INSERT INTO $table VALUES (1, '20161001')")
-    refused("SFBATCH_APPEND_TOO_LARGE", "spark.sfbatch.append.maxCopyBytes")(save(days("20161001" -> 1), table, "append", "append.maxCopyBytes" -> "10b"))
+    refused("SFBATCH_APPEND_TOO_LARGE", "spark.sfbatch.append.maxCopyBytes")(
+      save(days("20161001" -> 1), table, "append", "append.maxCopyBytes" -> "10b")
+    )
     assertEquals(seen(table), Set(Row(1, "20161001")))
   }
 
@@ -188,7 +222,15 @@ class WriteSuite extends LakeSuite {
     sql(s"INSERT INTO $table VALUES (1, '20161001')")
     val long = "x" * 300
     refused("SFBATCH_BAD_PARTITION_VALUE", "'date'", "300")(save(days("20161001" -> 1, long -> 2), table, "overwrite"))
-    intercept[Exception](save(spark.range(10).select(expr("if(id = 7, raise_error('no'), 1)").cast("int").as("n"), lit("20161001").as("date")), table, "overwrite"))
+    intercept[Exception](
+      save(
+        spark
+          .range(10)
+          .select(expr("if(id = 7, raise_error('no'), 1)").cast("int").as("n"), lit("20161001").as("date")),
+        table,
+        "overwrite"
+      )
+    )
     assertEquals(seen(table), Set(Row(1, "20161001")))
     assertEquals(LocalLake.directories(root(table)).size, 2)
     assert(!java.nio.file.Files.exists(java.nio.file.Paths.get(root(table).toUri.getPath, "_temporary")))
@@ -200,7 +242,11 @@ class WriteSuite extends LakeSuite {
       sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")
       sql(s"ALTER TABLE $table ADD COLUMNS (extra STRING)")
       sql(s"INSERT INTO $table VALUES (3, 'e', '20161001')")
-      assertEquals(seen(table), Set(Row(1, null, "20161001"), Row(3, "e", "20161001"), Row(2, null, "20161002")), format)
+      assertEquals(
+        seen(table),
+        Set(Row(1, null, "20161001"), Row(3, "e", "20161001"), Row(2, null, "20161002")),
+        format
+      )
     }
   }
 

@@ -9,10 +9,11 @@ import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.hive.HiveUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** What the partitions of an append showed before it, carried into the new batch; must lose no row, and never run under the lock.
+/** What the partitions of an append showed before it, carried into the new batch; must lose no row, and never run under
+  * the lock.
   *
-  * Files of the table's storage and columns (or fewer, as before ADD COLUMNS) are copied as they are; others are read by stock Spark
-  * and written anew.
+  * Files of the table's storage and columns (or fewer, as before ADD COLUMNS) are copied as they are; others are read
+  * by stock Spark and written anew.
   */
 final class Bases(
     session: Session,
@@ -28,7 +29,11 @@ final class Bases(
   def checkKnown(values: Seq[String]): Unit = refuseLarge(write.current.get(values).flatMap(_.bytes).getOrElse(0L))
 
   /** Bases and own new files of these partitions as `batchId`; own files already lie in the write's first batch. */
-  def carry(bases: Map[Seq[String], Option[Shown]], own: Map[Seq[String], Seq[WrittenFile]], batchId: BatchId): Map[Seq[String], Written] = {
+  def carry(
+      bases: Map[Seq[String], Option[Shown]],
+      own: Map[Seq[String], Seq[WrittenFile]],
+      batchId: BatchId
+  ): Map[Seq[String], Written] = {
     val files = new BatchFiles(session, table, writer.configuration(batchId))
     val present = bases.collect { case (values, Some(base)) => values -> base }
     val listed = present.map { case (values, base) => values -> files.list(values, location(values, base)) }
@@ -36,14 +41,19 @@ final class Bases(
     metrics(BatchMetrics.BytesCopied).add(listed.values.flatten.map(_.bytes).sum)
 
     val (sameFiles, others) = present.keys.toSeq.partition(values => Bases.isCopyable(table, present(values)))
-    val ownAgain = if (batchId == write.batchId) Nil else bases.keys.toSeq.flatMap(v => files.ofBatch(write.batchId, own.getOrElse(v, Nil)))
+    val ownAgain =
+      if (batchId == write.batchId) Nil
+      else bases.keys.toSeq.flatMap(v => files.ofBatch(write.batchId, own.getOrElse(v, Nil)))
     files.copy(sameFiles.flatMap(listed) ++ ownAgain, batchId)
-    val rewritten = (if (others.isEmpty) Nil else rewrite(others.map(v => v -> location(v, present(v))).toMap, batchId)).groupBy(_.values)
+    val rewritten = (if (others.isEmpty) Nil else rewrite(others.map(v => v -> location(v, present(v))).toMap, batchId))
+      .groupBy(_.values)
 
     bases.map { case (values, base) =>
       val copied = if (sameFiles.contains(values)) listed(values) else Nil
       val written = own.getOrElse(values, Nil) ++ rewritten.getOrElse(values, Nil)
-      values -> Bases.count(values, batchId, written, base.filter(_ => sameFiles.contains(values)), copied).copy(base = base)
+      values -> Bases
+        .count(values, batchId, written, base.filter(_ => sameFiles.contains(values)), copied)
+        .copy(base = base)
     }
   }
 
@@ -63,22 +73,35 @@ final class Bases(
     val partitionColumns = plan.output.takeRight(table.partitionColumns.size)
     val files = writer.write(plan, batchId, plan.output, partitionColumns, static = 0)
     files.map(_.values).find(!bases.contains(_)).foreach { values =>
-      throw new IllegalStateException(s"$table: rows of ${PartitionValues.show(table.partitionColumns, values)} came out of another partition")
+      throw new IllegalStateException(
+        s"$table: rows of ${PartitionValues.show(table.partitionColumns, values)} came out of another partition"
+      )
     }
     files
   }
 
-  /** The partitions by their own SerDe, as Hive reads them: conversion to Spark's readers would take the table's format for theirs. */
+  /** The partitions by their own SerDe, as Hive reads them: conversion to Spark's readers would take the table's format
+    * for theirs.
+    */
   private def read(bases: Map[Seq[String], Path]): SparkPlan = {
     val catalog = session.sessionState.catalog
     val names = table.partitionColumns.map(_.name)
     val now = catalog.getTableMetadata(catalogTable.identifier)
-    val partitions = if (table.isPartitioned) Some(bases.keys.toSeq.map(v => catalog.getPartition(now.identifier, names.zip(v).toMap))) else None
-    partitions.fold(checkLocation(Nil, now.location.toString, bases))(_.foreach(p => checkLocation(names.map(p.spec), p.location.toString, bases)))
+    val partitions =
+      if (table.isPartitioned) Some(bases.keys.toSeq.map(v => catalog.getPartition(now.identifier, names.zip(v).toMap)))
+      else None
+    partitions.fold(checkLocation(Nil, now.location.toString, bases))(
+      _.foreach(p => checkLocation(names.map(p.spec), p.location.toString, bases))
+    )
     val own = session.cloneSession()
     own.conf.set(HiveUtils.CONVERT_METASTORE_PARQUET.key, "false")
     own.conf.set(HiveUtils.CONVERT_METASTORE_ORC.key, "false")
-    val relation = HiveTableRelation(now, toAttributes(now.dataSchema), toAttributes(now.partitionSchema), prunedPartitions = partitions)
+    val relation = HiveTableRelation(
+      now,
+      toAttributes(now.dataSchema),
+      toAttributes(now.partitionSchema),
+      prunedPartitions = partitions
+    )
     own.sessionState.executePlan(relation).executedPlan
   }
 
@@ -99,7 +122,13 @@ object Bases {
     base.storage == table.storage && typed(table.columns).startsWith(typed(base.schema))
   }
 
-  def count(values: Seq[String], batchId: BatchId, own: Seq[WrittenFile], base: Option[Shown], copied: Seq[BatchFiles.Existing]): Written = {
+  def count(
+      values: Seq[String],
+      batchId: BatchId,
+      own: Seq[WrittenFile],
+      base: Option[Shown],
+      copied: Seq[BatchFiles.Existing]
+  ): Written = {
     val rows = own.flatMap(_.rows).sum
     Written(
       values = values,

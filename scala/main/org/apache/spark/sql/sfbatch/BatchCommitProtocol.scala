@@ -10,12 +10,18 @@ import org.apache.spark.internal.io.{FileCommitProtocol, FileNameSpec, HadoopMap
 import org.apache.spark.internal.io.FileCommitProtocol.TaskCommitMessage
 import scala.collection.mutable
 
-/** Where a batch's files lie while they are written, and how they get into the batch directory; a file no committed task named must never.
+/** Where a batch's files lie while they are written, and how they get into the batch directory; a file no committed
+  * task named must never.
   *
   * Spark asks for a file in `date=20161001`; it gets one that will end as `<root>/20161001/<batch id>/part-...`.
   */
-final class BatchCommitProtocol(jobId: String, root: String, style: PartitionStyle, partitionColumns: Seq[String], batchId: BatchId)
-    extends HadoopMapReduceCommitProtocol(jobId, root, false) {
+final class BatchCommitProtocol(
+    jobId: String,
+    root: String,
+    style: PartitionStyle,
+    partitionColumns: Seq[String],
+    batchId: BatchId
+) extends HadoopMapReduceCommitProtocol(jobId, root, false) {
   import BatchCommitProtocol.Committed
 
   @transient private var committer: BatchCommitter = _
@@ -62,7 +68,9 @@ final class BatchCommitProtocol(jobId: String, root: String, style: PartitionSty
     named(context)
   }
 
-  /** Stock Hadoop merges directories; two jobs that create the same parent then end one inside the other. Files are moved one by one. */
+  /** Stock Hadoop merges directories; two jobs that create the same parent then end one inside the other. Files are
+    * moved one by one.
+    */
   override def commitJob(context: JobContext, tasks: Seq[TaskCommitMessage]): Unit = {
     val fs = new Path(root).getFileSystem(context.getConfiguration)
     val moves = for {
@@ -94,18 +102,23 @@ object BatchCommitProtocol {
 
   /** Seconds since 2000: distinct for distinct batch IDs until 2068. */
   private[sfbatch] def attempt(batchId: BatchId): Int = {
-    val second = java.time.LocalDateTime.parse(batchId.value, java.time.format.DateTimeFormatter.ofPattern("uuuuMMddHHmmss"))
+    val second =
+      java.time.LocalDateTime.parse(batchId.value, java.time.format.DateTimeFormatter.ofPattern("uuuuMMddHHmmss"))
     Math.floorMod(second.toEpochSecond(java.time.ZoneOffset.UTC) - 946684800L, Int.MaxValue.toLong).toInt
   }
 
   /** What the metastore's columns or a file system cannot hold is refused in the task that meets it. */
-  private[sfbatch] def checkValues(columns: Seq[String], values: Seq[String]): Unit = {
+  private[sfbatch] def checkValues(columns: Seq[String], values: Seq[String]): Unit =
     columns.zip(values).foreach { case (column, value) =>
       def refuse(why: String): Nothing =
-        throw new SfBatchException("SFBATCH_BAD_PARTITION_VALUE", s"partition column '$column': the value '${value.take(80)}' $why.")
+        throw new SfBatchException(
+          "SFBATCH_BAD_PARTITION_VALUE",
+          s"partition column '$column': the value '${value.take(80)}' $why."
+        )
       if (value.indexOf(0) >= 0) refuse("holds a NUL character, which no path can; replace it in the query")
-      if (value.length > 256) refuse(s"has ${value.length} characters, the metastore keeps 256; shorten it in the query")
-      if (PartitionPath.escape(value).getBytes(UTF_8).length > 240) refuse("is too long for a directory name; shorten it in the query")
+      if (value.length > 256)
+        refuse(s"has ${value.length} characters, the metastore keeps 256; shorten it in the query")
+      if (PartitionPath.escape(value).getBytes(UTF_8).length > 240)
+        refuse("is too long for a directory name; shorten it in the query")
     }
-  }
 }

@@ -15,21 +15,27 @@ import org.apache.spark.internal.io.SparkHadoopWriterUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.util.SerializableConfiguration
 
-/** Files of batches that exist, and their copies into another batch: bytes and names unchanged; must never touch the originals. */
+/** Files of batches that exist, and their copies into another batch: bytes and names unchanged; must never touch the
+  * originals.
+  */
 final class BatchFiles(session: Session, table: Table, conf: Configuration) {
   import BatchFiles.{Copied, Existing}
 
   /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing. */
   def list(values: Seq[String], location: Path): Seq[Existing] = {
     val fs = location.getFileSystem(conf)
-    val found = try fs.listStatus(location).toSeq catch { case _: FileNotFoundException => Nil }
+    val found =
+      try fs.listStatus(location).toSeq
+      catch { case _: FileNotFoundException => Nil }
     found.filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith(".")).flatMap { f =>
       if (f.isDirectory) list(values, f.getPath) else Seq(BatchFiles.existing(values, f))
     }
   }
 
   def ofBatch(batchId: BatchId, files: Seq[WrittenFile]): Seq[Existing] =
-    files.map(f => Existing(f.values, new Path(PartitionPath.batch(table, f.values, batchId), f.name).toString, f.bytes))
+    files.map(f =>
+      Existing(f.values, new Path(PartitionPath.batch(table, f.values, batchId), f.name).toString, f.bytes)
+    )
 
   /** Copies by Spark tasks, through the same committer as every other file of a batch. */
   def copy(files: Seq[Existing], batchId: BatchId): Seq[Copied] =
@@ -48,17 +54,24 @@ final class BatchFiles(session: Session, table: Table, conf: Configuration) {
       } catch { case failure: Throwable => protocol.abortJob(job); throw failure }
     }
 
-  private def run(files: Seq[Existing], protocol: BatchCommitProtocol, conf: Configuration): Seq[(TaskCommitMessage, Seq[Copied])] = {
+  private def run(
+      files: Seq[Existing],
+      protocol: BatchCommitProtocol,
+      conf: Configuration
+  ): Seq[(TaskCommitMessage, Seq[Copied])] = {
     val context = session.sparkContext
     val tasks = math.max(context.defaultParallelism.toLong, files.map(_.bytes).sum / BatchFiles.BytesPerTask)
     val serializable = new SerializableConfiguration(conf)
     val tracker = SparkHadoopWriterUtils.createJobTrackerID(new Date)
     context.setJobDescription(s"$table: copying ${files.size} files forward")
     try
-      context.runJob(
-        context.parallelize(files, math.min(files.size.toLong, tasks).toInt),
-        (task: TaskContext, part: Iterator[Existing]) => BatchFiles.copyTask(task, part.toList, protocol, serializable.value, tracker)
-      ).toSeq
+      context
+        .runJob(
+          context.parallelize(files, math.min(files.size.toLong, tasks).toInt),
+          (task: TaskContext, part: Iterator[Existing]) =>
+            BatchFiles.copyTask(task, part.toList, protocol, serializable.value, tracker)
+        )
+        .toSeq
     finally context.setJobDescription(null)
   }
 }
@@ -69,9 +82,16 @@ object BatchFiles {
   final case class Existing(values: Seq[String], path: String, bytes: Long)
   final case class Copied(values: Seq[String], name: String, bytes: Long)
 
-  private def existing(values: Seq[String], file: FileStatus): Existing = Existing(values, file.getPath.toString, file.getLen)
+  private def existing(values: Seq[String], file: FileStatus): Existing =
+    Existing(values, file.getPath.toString, file.getLen)
 
-  private def copyTask(task: TaskContext, files: List[Existing], protocol: BatchCommitProtocol, conf: Configuration, tracker: String): (TaskCommitMessage, Seq[Copied]) = {
+  private def copyTask(
+      task: TaskContext,
+      files: List[Existing],
+      protocol: BatchCommitProtocol,
+      conf: Configuration,
+      tracker: String
+  ): (TaskCommitMessage, Seq[Copied]) = {
     val context = attempt(task, conf, tracker)
     protocol.setupTask(context)
     try {
@@ -90,7 +110,10 @@ object BatchFiles {
   /** As Spark's `FileFormatWriter.executeTask` (3.5.6, 4.0.2) names its attempts. */
   private def attempt(task: TaskContext, conf: Configuration, tracker: String): TaskAttemptContext = {
     val jobId = SparkHadoopWriterUtils.createJobID(tracker, task.stageId())
-    val id = new TaskAttemptID(new TaskID(jobId, TaskType.MAP, task.partitionId()), task.taskAttemptId().toInt & Integer.MAX_VALUE)
+    val id = new TaskAttemptID(
+      new TaskID(jobId, TaskType.MAP, task.partitionId()),
+      task.taskAttemptId().toInt & Integer.MAX_VALUE
+    )
     val own = new Configuration(conf)
     own.set("mapreduce.job.id", jobId.toString)
     own.set("mapreduce.task.id", id.getTaskID.toString)

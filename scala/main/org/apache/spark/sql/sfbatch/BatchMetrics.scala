@@ -30,7 +30,13 @@ object BatchMetrics extends Logging {
     )
   }
 
-  def report(session: Session, metrics: Map[String, SQLMetric], table: Table, written: Seq[Written], outcome: Outcome): Unit = {
+  def report(
+      session: Session,
+      metrics: Map[String, SQLMetric],
+      table: Table,
+      written: Seq[Written],
+      outcome: Outcome
+  ): Unit = {
     val changed = outcome match {
       case Outcome.Published(version, partitions) =>
         logInfo(s"$table: ${version.fold("no new version")(v => s"version $v")}, $partitions partitions changed")
@@ -45,6 +51,10 @@ object BatchMetrics extends Logging {
     }
     metrics(Partitions).set(changed.toLong)
     val context = session.sparkContext
-    SQLMetrics.postDriverMetricUpdates(context, context.getLocalProperty(SQLExecution.EXECUTION_ID_KEY), metrics.values.toSeq)
+    SQLMetrics.postDriverMetricUpdates(
+      context,
+      context.getLocalProperty(SQLExecution.EXECUTION_ID_KEY),
+      metrics.values.toSeq
+    )
   }
 }

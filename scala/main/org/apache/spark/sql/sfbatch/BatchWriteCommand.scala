@@ -13,7 +13,9 @@ import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.sfbatch.Shims.Session
 import scala.annotation.tailrec
 
-/** One write, from top to bottom: check, claim, write the files, publish. Must not change what readers see before `publish`. */
+/** One write, from top to bottom: check, claim, write the files, publish. Must not change what readers see before
+  * `publish`.
+  */
 final case class BatchWriteCommand(
     catalogTable: CatalogTable,
     query: LogicalPlan,
@@ -63,25 +65,36 @@ final case class BatchWriteCommand(
     case Some(_) if append =>
       throw new SfBatchException("SFBATCH_BAD_OPTION", "replaceWhere needs mode overwrite: an append replaces nothing.")
     case Some(_) if staticPartitions.nonEmpty =>
-      throw new SfBatchException("SFBATCH_BAD_OPTION", "replaceWhere and PARTITION (...) both declare partitions: use one of them.")
+      throw new SfBatchException(
+        "SFBATCH_BAD_OPTION",
+        "replaceWhere and PARTITION (...) both declare partitions: use one of them."
+      )
     case Some(predicate) => DeclaredPartitions.Where(session, table, predicate)
     case None if staticPartitions.size == table.partitionColumns.size =>
       DeclaredPartitions.One(table.partitionColumns.map(c => staticPartitions(c.name)))
     case None => DeclaredPartitions.InData
   }
 
-  private def replaced(write: Write, declared: DeclaredPartitions, own: Map[Seq[String], Seq[WrittenFile]]): (Outcome, Seq[Written]) = {
+  private def replaced(
+      write: Write,
+      declared: DeclaredPartitions,
+      own: Map[Seq[String], Seq[WrittenFile]]
+  ): (Outcome, Seq[Written]) = {
     val empty = declared.withoutRows(write.current.keys, own.keySet).map(Written(_, write.batchId, 0, 0, Some(0)))
     val written = empty ++ own.map { case (values, files) => Bases.count(values, write.batchId, files, None, Nil) }
     (write.publish(written), written)
   }
 
-  /** The rows that were there come along: the base of each partition, and where it moved meanwhile, its new base in another batch. */
+  /** The rows that were there come along: the base of each partition, and where it moved meanwhile, its new base in
+    * another batch.
+    */
   private def appended(write: Write, bases: Bases, own: Map[Seq[String], Seq[WrittenFile]]): (Outcome, Seq[Written]) = {
     @tailrec def publish(written: Map[Seq[String], Written]): (Outcome, Seq[Written]) =
       write.publish(written.values.toSeq) match {
         case Outcome.BaseMoved(now) =>
-          logInfo(s"${write.table}: ${now.size} partitions changed while this append was written; appending to what they are now")
+          logInfo(
+            s"${write.table}: ${now.size} partitions changed while this append was written; appending to what they are now"
+          )
           publish(written ++ bases.carry(now, own, write.claimAnother()))
         case outcome => (outcome, written.values.toSeq)
       }

@@ -26,7 +26,13 @@ final class BatchWriter(
     conf
   }
 
-  def write(plan: SparkPlan, batchId: BatchId, columns: Seq[Attribute], partitionColumns: Seq[Attribute], static: Int): Seq[WrittenFile] = {
+  def write(
+      plan: SparkPlan,
+      batchId: BatchId,
+      columns: Seq[Attribute],
+      partitionColumns: Seq[Attribute],
+      static: Int
+  ): Seq[WrittenFile] = {
     var files: Seq[WrittenFile] = Nil
     val conf = configuration(batchId)
     FileFormatWriter.write(

@@ -7,5 +7,6 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 object CachedReads {
   def refresh(session: Session, table: TableIdentifier): Unit =
     if (session.sharedState.cacheManager.isEmpty) session.sessionState.catalog.refreshTable(table)
-    else session.catalog.refreshTable(table.quotedString) // recaches dependents too, and asks the metastore for the table
+    else
+      session.catalog.refreshTable(table.quotedString) // recaches dependents too, and asks the metastore for the table
 }

@@ -8,7 +8,8 @@ import org.apache.spark.sql.catalyst.plans.logical.{Filter, LocalRelation, Logic
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.IntegerType
 
-/** Which partitions an overwrite said it would replace; a row outside them must stop the write before it is published. */
+/** Which partitions an overwrite said it would replace; a row outside them must stop the write before it is published.
+  */
 sealed trait DeclaredPartitions {
 
   /** Declared partitions that got no row, and so become empty. */
@@ -34,13 +35,16 @@ object DeclaredPartitions {
   }
 
   /** Option `replaceWhere`. */
-  final case class Where(session: Session, table: Table, predicate: String) extends DeclaredPartitions with PredicateHelper {
+  final case class Where(session: Session, table: Table, predicate: String)
+      extends DeclaredPartitions
+      with PredicateHelper {
     private val columns = PartitionValues.attributes(table.partitionColumns)
     private val index = AttributeReference("__sfbatch_index", IntegerType, nullable = false)()
     private val parsed: Expression =
       try session.sessionState.sqlParser.parseExpression(predicate)
       catch { case e: AnalysisException => refuse(e) }
-    if (!table.isPartitioned) bad(s"$table has no partitions to name; leave replaceWhere out, an overwrite replaces all of it.")
+    if (!table.isPartitioned)
+      bad(s"$table has no partitions to name; leave replaceWhere out, an overwrite replaces all of it.")
     matching(Nil) // a predicate that cannot be resolved is refused before the first byte
 
     override def withoutRows(present: Iterable[Seq[String]], written: Set[Seq[String]]): Seq[Seq[String]] =
@@ -52,7 +56,8 @@ object DeclaredPartitions {
         val shown = outside.toSeq.map(PartitionValues.show(table.partitionColumns, _)).sorted
         throw new SfBatchException(
           "SFBATCH_ROW_OUTSIDE_DECLARED",
-          s"$table: rows lie outside replaceWhere '$predicate': ${shown.take(5).mkString(", ")}${if (shown.size > 5) s" and ${shown.size - 5} more partitions" else ""}. " +
+          s"$table: rows lie outside replaceWhere '$predicate': ${shown.take(5).mkString(", ")}${if (shown.size > 5) s" and ${shown.size - 5} more partitions"
+            else ""}. " +
             "Nothing was published. Filter the rows, or widen replaceWhere."
         )
       }
@@ -70,7 +75,8 @@ object DeclaredPartitions {
           if (value == null) null else PartitionValues.text(value, e.dataType, c.dataType)
         }
       }
-      if (texts.exists(t => t.isEmpty || t.contains(null))) None else Some(texts.map(_.get)).filter(v => matching(Seq(v)).nonEmpty)
+      if (texts.exists(t => t.isEmpty || t.contains(null))) None
+      else Some(texts.map(_.get)).filter(v => matching(Seq(v)).nonEmpty)
     }
 
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {
@@ -92,7 +98,9 @@ object DeclaredPartitions {
     }
 
     private def refuse(e: AnalysisException): Nothing =
-      bad(s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getMessage}")
+      bad(
+        s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getMessage}"
+      )
     private def bad(detail: String): Nothing = throw new SfBatchException("SFBATCH_BAD_OPTION", detail)
   }
 }

@@ -7,14 +7,21 @@ import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, Logical
 object Inserts {
 
   /** As `insertInto` and SQL: the query's columns in the table's order, partition columns last. */
-  def byPosition(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan =
+  def byPosition(
+      table: LogicalPlan,
+      query: LogicalPlan,
+      overwrite: Boolean,
+      options: Map[String, String]
+  ): LogicalPlan =
     statement(table, Carrier(options, strict = false, query), overwrite, byName = false)
 
   /** As `save` and `saveAsTable`: each column of the table must be in the query, and no other. */
   def byName(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, options: Map[String, String]): LogicalPlan =
     statement(table, Carrier(options, strict = true, query), overwrite, byName = true)
 
-  /** Sits on the query (tags get lost: Spark 3.5's `resolveOperatorsDown` does not copy them) until [[WriteRule]] takes it off. */
+  /** Sits on the query (tags get lost: Spark 3.5's `resolveOperatorsDown` does not copy them) until [[WriteRule]] takes
+    * it off.
+    */
   final case class Carrier(options: Map[String, String], strict: Boolean, child: LogicalPlan) extends UnaryNode {
     override def output: Seq[Attribute] = child.output
     override protected def withNewChildInternal(newChild: LogicalPlan): Carrier = copy(child = newChild)

@@ -8,22 +8,34 @@ import org.apache.spark.sql.connector.catalog.CatalogManager
 /** The table that `load("db.t")`, `save("db.t")` or option `table` names. */
 object NamedTable {
 
-  /** `"db.t"` or `"spark_catalog.db.t"` or `"t"` to its parts, without the catalog. @throws SfBatchException SFBATCH_BAD_OPTION */
+  /** `"db.t"` or `"spark_catalog.db.t"` or `"t"` to its parts, without the catalog. @throws SfBatchException
+    * SFBATCH_BAD_OPTION
+    */
   def of(options: Map[String, String]): Seq[String] = {
-    def option(name: String): Option[String] = options.collectFirst { case (key, value) if key.equalsIgnoreCase(name) => value.trim }
+    def option(name: String): Option[String] = options.collectFirst {
+      case (key, value) if key.equalsIgnoreCase(name) => value.trim
+    }
     val name = (option("path"), option("table")) match {
-      case (Some(path), Some(table)) if path != table => bad(s"both '$path' and option table = '$table' name a table: give one.")
+      case (Some(path), Some(table)) if path != table =>
+        bad(s"both '$path' and option table = '$table' name a table: give one.")
       case (Some(path), _) => path
       case (None, Some(table)) => table
-      case (None, None) => bad("which table? Name it: .save(\"db.table\"), .load(\"db.table\") or .option(\"table\", \"db.table\").")
+      case (None, None) =>
+        bad("which table? Name it: .save(\"db.table\"), .load(\"db.table\") or .option(\"table\", \"db.table\").")
     }
     val parts =
       try CatalystSqlParser.parseMultipartIdentifier(name)
-      catch { case _: AnalysisException => bad(s"'$name' is not the name of a table: expected db.table (a path is not needed, the table knows its own).") }
+      catch {
+        case _: AnalysisException =>
+          bad(s"'$name' is not the name of a table: expected db.table (a path is not needed, the table knows its own).")
+      }
     parts match {
       case Seq(CatalogManager.SESSION_CATALOG_NAME, database, table) => Seq(database, table)
       case _ if parts.size <= 2 => parts
-      case _ => bad(s"'$name' names another catalog: sfbatch tables are in ${CatalogManager.SESSION_CATALOG_NAME}, expected db.table.")
+      case _ =>
+        bad(
+          s"'$name' names another catalog: sfbatch tables are in ${CatalogManager.SESSION_CATALOG_NAME}, expected db.table."
+        )
     }
   }
 

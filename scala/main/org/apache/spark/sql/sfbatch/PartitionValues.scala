@@ -3,6 +3,7 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{Column, PartitionPath, PartitionStyle}
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions.{AttributeReference, Cast, Literal}
+import org.apache.spark.sql.catalyst.util.CharVarcharUtils
 import org.apache.spark.sql.internal.SQLConf
 import org.apache.spark.sql.types.{DataType, StringType}
 import org.apache.spark.unsafe.types.UTF8String
@@ -40,7 +41,9 @@ object PartitionValues {
   }
 
   def attributes(columns: Seq[Column]): Seq[AttributeReference] =
-    columns.map(c => AttributeReference(c.name, DataType.fromDDL(c.dataType))())
+    columns.map { c =>
+      AttributeReference(c.name, CharVarcharUtils.replaceCharVarcharWithString(DataType.fromDDL(c.dataType)))()
+    }
 
   /** `date=20161001/hour=3`, for messages. */
   def show(columns: Seq[Column], values: Seq[String]): String = PartitionPath.name(columns.map(_.name), values)

@@ -9,11 +9,18 @@ import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable
 import org.apache.spark.sql.catalyst.plans.logical.{LocalRelation, LogicalPlan}
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.catalyst.util.CaseInsensitiveMap
-import org.apache.spark.sql.execution.datasources.{CreateTable, DataSourceUtils, LogicalRelation, SaveIntoDataSourceCommand}
+import org.apache.spark.sql.execution.datasources.{
+  CreateTable,
+  DataSourceUtils,
+  LogicalRelation,
+  SaveIntoDataSourceCommand
+}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.StructType
 
-/** `format("sfbatch")`: a load becomes the table's stock plan, a save the same insert or CREATE TABLE AS SELECT that SQL would be. */
+/** `format("sfbatch")`: a load becomes the table's stock plan, a save the same insert or CREATE TABLE AS SELECT that
+  * SQL would be.
+  */
 final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
@@ -21,7 +28,8 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
       UnresolvedRelation(NamedTable.of(source.relation.asInstanceOf[TableByName].parameters))
     case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] =>
       this.save(save.options match {
-        case lowered: CaseInsensitiveMap[String] => save.copy(options = lowered.originalMap) // as the user spelled them, for messages
+        case lowered: CaseInsensitiveMap[String] =>
+          save.copy(options = lowered.originalMap) // as the user spelled them, for messages
         case _ => save
       })
   }
@@ -36,8 +44,18 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
     save.mode match {
       case SaveMode.Ignore if exists => LocalRelation(Nil)
       case SaveMode.ErrorIfExists if exists =>
-        throw new SfBatchException("SFBATCH_TABLE_EXISTS", s"${name.unquotedString} exists. Use mode append, overwrite or ignore.")
-      case mode if exists => SourceRule.insert(catalog.getTableMetadata(name), save.query, mode == SaveMode.Overwrite, partitionBy(save), save.options)
+        throw new SfBatchException(
+          "SFBATCH_TABLE_EXISTS",
+          s"${name.unquotedString} exists. Use mode append, overwrite or ignore."
+        )
+      case mode if exists =>
+        SourceRule.insert(
+          catalog.getTableMetadata(name),
+          save.query,
+          mode == SaveMode.Overwrite,
+          partitionBy(save),
+          save.options
+        )
       case _ => create(name, save)
     }
   }
@@ -47,7 +65,9 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
       CatalogTable(
         identifier = name,
         tableType = CatalogTableType.EXTERNAL,
-        storage = CatalogStorageFormat.empty.copy(properties = save.options.filterNot { case (key, _) => SourceRule.addressing(key.toLowerCase(Locale.ROOT)) }),
+        storage = CatalogStorageFormat.empty.copy(properties = save.options.filterNot { case (key, _) =>
+          SourceRule.addressing(key.toLowerCase(Locale.ROOT))
+        }),
         schema = new StructType,
         provider = Some("sfbatch"),
         partitionColumnNames = partitionBy(save).getOrElse(Nil)
@@ -65,7 +85,13 @@ object SourceRule {
   private val tableOptions = Map("format" -> Table.FormatName, "partition-style" -> Table.Style)
 
   /** `save` and `saveAsTable` into a table that exists; what they say of the table itself must be so. */
-  def insert(table: CatalogTable, query: LogicalPlan, overwrite: Boolean, partitionBy: Option[Seq[String]], options: Map[String, String]): LogicalPlan = {
+  def insert(
+      table: CatalogTable,
+      query: LogicalPlan,
+      overwrite: Boolean,
+      partitionBy: Option[Seq[String]],
+      options: Map[String, String]
+  ): LogicalPlan = {
     val title = table.identifier.unquotedString
     if (!table.properties.contains(Table.Id))
       throw new SfBatchException(
@@ -84,7 +110,10 @@ object SourceRule {
       val property = tableOptions(key.toLowerCase(Locale.ROOT))
       val present = table.properties.getOrElse(property, "")
       if (!present.equalsIgnoreCase(value))
-        throw new SfBatchException("SFBATCH_BAD_OPTION", s"$title: $key = '$value', but the table has '$present', for good. Leave the option out.")
+        throw new SfBatchException(
+          "SFBATCH_BAD_OPTION",
+          s"$title: $key = '$value', but the table has '$present', for good. Leave the option out."
+        )
     }
     Inserts.byName(UnresolvedRelation(table.identifier), query, overwrite, ofWrite)
   }

@@ -8,7 +8,10 @@ object SparkFailure {
     try body
     catch {
       case failure: Exception =>
-        throw Iterator.iterate[Throwable](failure)(_.getCause).takeWhile(_ != null).take(20)
+        throw Iterator
+          .iterate[Throwable](failure)(_.getCause)
+          .takeWhile(_ != null)
+          .take(20)
           .collectFirst { case ours: SfBatchException => ours }
           .getOrElse(failure)
     }

@@ -21,14 +21,18 @@ object WriteChecks {
       case (what, names) if names.nonEmpty => s"$what: ${names.map(n => s"'$n'").mkString(", ")}"
     }
     if (problems.nonEmpty)
-      mismatch(table, s"${problems.mkString("; ")}. The table has (${wanted.mkString(", ")}). Select exactly these, " +
-        "e.g. lit(null) for a missing one, or ALTER TABLE ... ADD COLUMNS for a new one")
+      mismatch(
+        table,
+        s"${problems.mkString("; ")}. The table has (${wanted.mkString(", ")}). Select exactly these, " +
+          "e.g. lit(null) for a missing one, or ALTER TABLE ... ADD COLUMNS for a new one"
+      )
   }
 
   def noDuplicates(table: CatalogTable): Unit = {
     val names = table.schema.map(_.name.toLowerCase(java.util.Locale.ROOT))
     val twice = names.diff(names.distinct).distinct
-    if (twice.nonEmpty) mismatch(table, s"the table itself has columns that differ by case only: ${twice.mkString(", ")}. Rename one")
+    if (twice.nonEmpty)
+      mismatch(table, s"the table itself has columns that differ by case only: ${twice.mkString(", ")}. Rename one")
   }
 
   /** @throws SfBatchException SFBATCH_UNSUPPORTED */
@@ -36,15 +40,24 @@ object WriteChecks {
     table.partitionSchema.foreach { field =>
       field.dataType match {
         case _: ArrayType | _: MapType | _: StructType | BinaryType =>
-          unsupported(table, s"partition column '${field.name}' has type ${field.dataType.sql}, which no directory can name")
+          unsupported(
+            table,
+            s"partition column '${field.name}' has type ${field.dataType.sql}, which no directory can name"
+          )
         case _ => ()
       }
     }
     table.dataSchema.foreach { field =>
       if (!format.files.supportDataType(field.dataType))
-        unsupported(table, s"column '${field.name}' has type ${field.dataType.sql}, which ${table.properties.getOrElse(Table.FormatName, "")} files do not hold; CAST it")
+        unsupported(
+          table,
+          s"column '${field.name}' has type ${field.dataType.sql}, which ${table.properties.getOrElse(Table.FormatName, "")} files do not hold; CAST it"
+        )
       if (!format.files.supportFieldName(field.name))
-        unsupported(table, s"column '${field.name}' has a name that ${table.properties.getOrElse(Table.FormatName, "")} files do not hold; rename it")
+        unsupported(
+          table,
+          s"column '${field.name}' has a name that ${table.properties.getOrElse(Table.FormatName, "")} files do not hold; rename it"
+        )
     }
   }
 
@@ -53,7 +66,10 @@ object WriteChecks {
     val now = (table.columns ++ table.partitionColumns).map(_.name)
     val before = planned.schema.map(_.name.toLowerCase(java.util.Locale.ROOT))
     if (now.map(_.toLowerCase(java.util.Locale.ROOT)) != before)
-      mismatch(planned, s"its columns changed while this write was planned, from (${before.mkString(", ")}) to (${now.mkString(", ")}). Run it again")
+      mismatch(
+        planned,
+        s"its columns changed while this write was planned, from (${before.mkString(", ")}) to (${now.mkString(", ")}). Run it again"
+      )
   }
 
   def mismatch(table: CatalogTable, detail: String, cause: Throwable = null): Nothing =

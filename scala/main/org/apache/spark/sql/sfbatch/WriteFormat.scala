@@ -16,12 +16,15 @@ import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.util.Utils
 
-/** How a table's files are made: Spark's own Parquet and ORC writers, Hive's for delimited text; must agree with the table's storage. */
+/** How a table's files are made: Spark's own Parquet and ORC writers, Hive's for delimited text; must agree with the
+  * table's storage.
+  */
 final case class WriteFormat(files: FileFormat, options: Map[String, String])
 
 object WriteFormat extends V1WritesHiveUtils {
 
-  /** Later wins: table properties, SerDe properties, the writer's options. @throws SfBatchException SFBATCH_UNSUPPORTED */
+  /** Later wins: table properties, SerDe properties, the writer's options. @throws SfBatchException SFBATCH_UNSUPPORTED
+    */
   def of(table: CatalogTable, provided: Map[String, String]): WriteFormat = {
     val ofTable = table.properties.filter { case (key, _) => key.startsWith("parquet.") || key.startsWith("orc.") }
     val options = ofTable ++ table.storage.properties ++ provided
@@ -40,13 +43,14 @@ object WriteFormat extends V1WritesHiveUtils {
   }
 
   /** Compression of text files follows Hive's settings (`hive.exec.compress.output`). */
-  def configure(session: Session, format: WriteFormat, table: CatalogTable, conf: Configuration): FileFormat = format.files match {
-    case _: HiveFileFormat =>
-      val desc = sink(table)
-      setupHadoopConfForCompression(desc, conf, session)
-      new HiveFileFormat(desc)
-    case files => files
-  }
+  def configure(session: Session, format: WriteFormat, table: CatalogTable, conf: Configuration): FileFormat =
+    format.files match {
+      case _: HiveFileFormat =>
+        val desc = sink(table)
+        setupHadoopConfForCompression(desc, conf, session)
+        new HiveFileFormat(desc)
+      case files => files
+    }
 
   private def sink(table: CatalogTable): FileSinkDesc = {
     val properties = new Properties

@@ -24,7 +24,8 @@ final case class WriteParameters(
 
 object WriteParameters {
   val DefaultMaxCopyBytes: Long = 10L << 30
-  val Names: Seq[String] = Seq("replaceWhere", "userMetadata", "txnAppId", "txnVersion", "expectedBatchId", "maxRecordsPerFile")
+  val Names: Seq[String] =
+    Seq("replaceWhere", "userMetadata", "txnAppId", "txnVersion", "expectedBatchId", "maxRecordsPerFile")
   val MaxCopyBytes = "append.maxCopyBytes"
 
   /** Options of the data source itself, not of the write. */
@@ -36,13 +37,20 @@ object WriteParameters {
   def of(session: Session, provided: Map[String, String]): WriteParameters = {
     val options = provided.map { case (key, value) => key.toLowerCase(Locale.ROOT) -> value }
     val known = Names.map(_.toLowerCase(Locale.ROOT)).toSet + MaxCopyBytes.toLowerCase(Locale.ROOT)
-    val (format, others) = options.partition { case (key, _) => formatOptions(key) || formatPrefixes.exists(key.startsWith) }
+    val (format, others) = options.partition { case (key, _) =>
+      formatOptions(key) || formatPrefixes.exists(key.startsWith)
+    }
     others.keys.find(key => !known(key) && !addressing(key)).foreach { key =>
       val spelled = provided.keys.find(_.equalsIgnoreCase(key)).getOrElse(key)
-      bad(s"'$spelled' is not an option of a write. Options: ${(Names :+ MaxCopyBytes).mkString(", ")}; of Parquet and ORC: compression, parquet.*, orc.*.")
+      bad(
+        s"'$spelled' is not an option of a write. Options: ${(Names :+ MaxCopyBytes).mkString(", ")}; of Parquet and ORC: compression, parquet.*, orc.*."
+      )
     }
     def value(name: String): Option[String] =
-      others.get(name.toLowerCase(Locale.ROOT)).orElse(session.conf.getOption(s"spark.sfbatch.$name")).filter(_.nonEmpty)
+      others
+        .get(name.toLowerCase(Locale.ROOT))
+        .orElse(session.conf.getOption(s"spark.sfbatch.$name"))
+        .filter(_.nonEmpty)
     def number(name: String): Option[Long] =
       value(name).map(text => Try(text.trim.toLong).getOrElse(bad(s"$name = '$text': expected a whole number.")))
 
@@ -53,12 +61,17 @@ object WriteParameters {
         case (Some(app), Some(version)) => Some(Txn(app, version))
         case (None, None) => None
         case (app, _) =>
-          bad(s"${if (app.isDefined) "txnAppId without txnVersion" else "txnVersion without txnAppId"}: give both, or neither.")
+          bad(
+            s"${if (app.isDefined) "txnAppId without txnVersion" else "txnVersion without txnAppId"}: give both, or neither."
+          )
       },
       expectedBatchId = value("expectedBatchId").map(BatchId.parse),
       maxRecordsPerFile = number("maxRecordsPerFile"),
       maxCopyBytes = value(MaxCopyBytes)
-        .map(text => Try(JavaUtils.byteStringAsBytes(text)).getOrElse(bad(s"$MaxCopyBytes = '$text': expected bytes, or a size such as 20g.")))
+        .map(text =>
+          Try(JavaUtils.byteStringAsBytes(text))
+            .getOrElse(bad(s"$MaxCopyBytes = '$text': expected bytes, or a size such as 20g."))
+        )
         .getOrElse(DefaultMaxCopyBytes),
       format = format
     )

@@ -10,8 +10,9 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 
 /** Replaces Spark's inserts into our tables by [[BatchWriteCommand]]; must leave every other plan as it is.
   *
-  * Runs among the resolution rules, as soon as table and query are resolved: later Spark's own rules would turn the statement into a
-  * command of theirs, refuse to overwrite a table that is read, or ask for Hive's dynamic partition mode (HiveSessionStateBuilder, 3.5.6).
+  * Runs among the resolution rules, as soon as table and query are resolved: later Spark's own rules would turn the
+  * statement into a command of theirs, refuse to overwrite a table that is read, or ask for Hive's dynamic partition
+  * mode (HiveSessionStateBuilder, 3.5.6).
   */
 final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
 
@@ -25,7 +26,12 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
       }
   }
 
-  private def write(table: CatalogTable, insert: InsertIntoStatement, options: Map[String, String], strict: Boolean): LogicalPlan = {
+  private def write(
+      table: CatalogTable,
+      insert: InsertIntoStatement,
+      options: Map[String, String],
+      strict: Boolean
+  ): LogicalPlan = {
     val parameters = WriteParameters.of(session, options)
     val format = WriteFormat.of(table, parameters.format)
     WriteChecks.noDuplicates(table)
@@ -38,7 +44,8 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
       if (static.isEmpty) cast.query
       else
         Project(
-          DataSourceAnalysis.convertStaticPartitions(cast.query.output, cast.partitionSpec, insert.table.output, table.partitionSchema),
+          DataSourceAnalysis
+            .convertStaticPartitions(cast.query.output, cast.partitionSpec, insert.table.output, table.partitionSchema),
           cast.query
         )
     val types = table.partitionSchema.map(f => f.name -> f.dataType).toMap
@@ -54,11 +61,14 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
     )
   }
 
-  /** Spark's own matching of the query's columns with the table's: by position or name, ANSI store assignment, NULL for what is left out. */
+  /** Spark's own matching of the query's columns with the table's: by position or name, ANSI store assignment, NULL for
+    * what is left out.
+    */
   private def casted(table: CatalogTable, insert: InsertIntoStatement): InsertIntoStatement =
     try PreprocessTableInsertion(insert).asInstanceOf[InsertIntoStatement]
     catch {
-      case e: AnalysisException if !e.isInstanceOf[SfBatchException] => WriteChecks.mismatch(table, e.getMessage.stripSuffix("."), e)
+      case e: AnalysisException if !e.isInstanceOf[SfBatchException] =>
+        WriteChecks.mismatch(table, e.getMessage.stripSuffix("."), e)
     }
 }
 

@@ -51,10 +51,17 @@ object WrittenFiles {
       keep(null)
       val file = new Path(path)
       // A writer without rows may never have made its file.
-      val status = try Some(file.getFileSystem(conf).getFileStatus(file)) catch { case _: java.io.FileNotFoundException => None }
+      val status =
+        try Some(file.getFileSystem(conf).getFileStatus(file))
+        catch { case _: java.io.FileNotFoundException => None }
       status.foreach { found =>
         val segments = Iterator.iterate(file.getParent.getParent)(_.getParent).take(depth).map(_.getName).toList.reverse
-        files += WrittenFile(PartitionValues.ofSegments(style, segments), file.getName, found.getLen, Some(rows.getOrElse(path, 0L)))
+        files += WrittenFile(
+          PartitionValues.ofSegments(style, segments),
+          file.getName,
+          found.getLen,
+          Some(rows.getOrElse(path, 0L))
+        )
       }
       rows -= path
     }
