@@ -143,7 +143,8 @@ class Reader:
         [[rows, partitions]] = self._ask(f"SELECT count(*), count(DISTINCT date) FROM {TABLE}")
         read = self._ask(
             "SELECT date, count(*), count_if(cancelled), max(batch) FROM ("
-            "SELECT date, dep_time IS NULL cancelled, regexp_extract(input_file_name(), '/([0-9]+/[0-9]{14})/', 1) batch "
+            "SELECT date, dep_time IS NULL cancelled, "
+            "regexp_extract(input_file_name(), '/([0-9]+/[0-9]{14})/', 1) batch "
             f"FROM {TABLE} WHERE date IN ({days})) GROUP BY date ORDER BY date"
         )
         table = Table(title=f"stock Spark reads {rows:,} flights in {partitions} days", title_justify="left")

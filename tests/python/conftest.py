@@ -19,18 +19,24 @@ import pytest
 from sfbatch import configure_spark, local_metastore
 from stock import StockSpark
 
-for name in (
+FOREIGN = (
     "SPARK_HOME",
     "SPARK_CONF_DIR",
     "PYSPARK_SUBMIT_ARGS",
     "SFBATCH_METASTORE_URI",
     "SFBATCH_JOB_ID",
     "HADOOP_CONF_DIR",
-):
-    os.environ.pop(name, None)
-os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+)
+
+
+def pytest_configure():
+    """A developer's own settings must not leak into the tests. (A driver that imports this module keeps what it was given.)"""
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+
 
 #: What the tests' sessions have beyond configure_spark: small, quiet, no UI.
 SMALL = {

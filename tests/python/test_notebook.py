@@ -24,12 +24,13 @@ def test_notebook_runs(path, metastore, tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("SFBATCH_HOME", os.environ["SFBATCH_HOME"])
-    client = NotebookClient(
-        notebook, timeout=280, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}}
-    )
+    client = NotebookClient(notebook, timeout=280, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     printed = "".join(
-        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "stream"
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream"
     )
     assert "correction" in printed
     assert "Row(id=1, page='home', day='20161001')" in printed

@@ -23,7 +23,9 @@ def snippets(language):
 def rows(heading):
     """The first column of the table that begins so."""
     table = README[README.index(heading) :].splitlines()
-    return [line.split("|")[1] for line in table[2 : next(i for i, line in enumerate(table) if not line.startswith("|"))]]
+    return [
+        line.split("|")[1] for line in table[2 : next(i for i, line in enumerate(table) if not line.startswith("|"))]
+    ]
 
 
 def names(cells):

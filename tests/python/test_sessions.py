@@ -29,12 +29,8 @@ def test_a_running_stock_session_reads_the_new_rows_on_its_next_query(spark, sto
 
 
 def test_a_spark_home_and_findspark(metastore, spark, db, run_driver):
-    script = (
-        f"import os; os.environ['SPARK_HOME'] = {str(installed_spark().home)!r}\nimport findspark; findspark.init()\n"
-    )
-    # conftest forgets SPARK_HOME, so that a developer's own does not leak into the tests.
-    script += f"home = os.environ['SPARK_HOME']\nfrom conftest import small_session\nos.environ['SPARK_HOME'] = home\nspark = small_session()\n{WRITE.format(db=db)}"
-    assert "rows 3" in run_driver(script).out
+    script = f"import findspark; findspark.init()\nfrom conftest import small_session\nspark = small_session()\n{WRITE.format(db=db)}"
+    assert "rows 3" in run_driver(script, env={"SPARK_HOME": str(installed_spark().home)}).out
 
 
 def test_spark_submit_with_the_jar(metastore, spark, db, tmp_path):
