@@ -155,8 +155,10 @@ def _jvm_has_sfbatch() -> bool:
             "Spark's JVM runs already, without sfbatch's jar. Call configure_spark before the first session of the "
             f"process (restart the notebook's kernel), or run `spark-submit --jars {jar_path()} ...`.",
         ) from error
-    running = jvm.org.apache.spark.SparkContext.getActive()
-    if running.isDefined() and EXTENSION not in running.get().getConf().get("spark.sql.extensions", ""):
+    from pyspark import SparkContext
+
+    running = SparkContext._active_spark_context
+    if running is not None and EXTENSION not in running.getConf().get("spark.sql.extensions", ""):
         raise SparkError(
             "SFBATCH_SPARK_RUNNING",
             f"a session runs already without spark.sql.extensions={EXTENSION}. Stop it (spark.stop()) and build again.",
