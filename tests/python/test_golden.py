@@ -122,3 +122,25 @@ def test_a_lock_taken_as_the_vector_says_keeps_a_writer_out(spark, metastore, db
         client.unlock(ttypes.UnlockRequest(lock.lockid))
     spark.sql(f"INSERT INTO {db}.t VALUES (2)")
     assert [row.id for row in spark.table(f"{db}.t").collect()] == [2]
+
+
+def test_the_protocol_names_every_field_and_operation_of_the_schemas():
+    protocol = (schemas.FOLDER.parents[1] / "PROTOCOL.md").read_text()
+
+    def fields(schema):
+        if isinstance(schema, dict):
+            for key, value in schema.items():
+                if key == "properties" and schema.get("type") == "object":
+                    yield from value
+                yield from fields(value)
+        elif isinstance(schema, list):
+            for item in schema:
+                yield from fields(item)
+
+    for path in schemas.FOLDER.glob("*.schema.json"):
+        named = set(fields(json.loads(path.read_text())))
+        assert sorted(name for name in named if not re.search(rf'[`"{{]{name}["`?]', protocol)) == [], path.name
+    entry = json.loads((schemas.FOLDER / "journal-entry.schema.json").read_text())
+    operations = entry["properties"]["operation"]["enum"]
+    assert set(operations) == checker.OPERATIONS
+    assert [operation for operation in operations if f"`{operation}`" not in protocol] == []
