@@ -42,6 +42,17 @@ class CreateTableSuite extends LakeSuite {
     assertEquals(serde.get("serialization.null.format"), Some("NULL"))
   }
 
+  test("text keeps delimiters, line ends, backslashes, quotes and nulls that are values") {
+    val values = Seq("a,b", "x\ny\r\nz", "back\\slash\\", "\"q\"", "NULL", "", null, "\u0001", "\\N", "ü 日")
+    Seq("", ", delimiter ',', nullValue 'NIL'").foreach { more =>
+      val t = newName()
+      sql(s"CREATE TABLE $t (i INT, s STRING, j INT, p STRING) USING sfbatch OPTIONS (format 'text'$more) PARTITIONED BY (p)")
+      val written = values.zipWithIndex.map { case (s, i) => (i, s, i, "p") }
+      spark.createDataFrame(written).toDF("i", "s", "j", "p").write.insertInto(t)
+      assertEquals(seen(t), written.map { case (i, s, j, p) => Row(i, s, j, p) }.toSet)
+    }
+  }
+
   test("LOCATION is kept, a relative one lies in the database") {
     val absolute, relative = newName()
     val place = LocalLake.home.resolve("elsewhere").toString

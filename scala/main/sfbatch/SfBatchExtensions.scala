@@ -1,7 +1,7 @@
 package sfbatch
 
 import org.apache.spark.sql.SparkSessionExtensions
-import org.apache.spark.sql.sfbatch.{CallRule, CreateTableRule, EarlyRule, Guards, SfBatchParser, Shims, SourceRule, Warehouses, WriteRule, WriteTo}
+import org.apache.spark.sql.sfbatch.{CallRule, CreateTableRule, Guards, SfBatchParser, SourceRule, Warehouses, WriteRule, WriteTo}
 import org.apache.spark.sql.sfbatch.Shims.Session
 
 /** `spark.sql.extensions=sfbatch.SfBatchExtensions`: everything sfbatch adds to a session; must leave other tables alone. */
@@ -9,7 +9,6 @@ class SfBatchExtensions extends (SparkSessionExtensions => Unit) {
   override def apply(extensions: SparkSessionExtensions): Unit = {
     Warehouses.ensureMetastore()
     extensions.injectParser((session, delegate) => new SfBatchParser(session.asInstanceOf[Session], delegate))
-    Shims.injectEarlyRule(extensions)(EarlyRule(_))
     extensions.injectResolutionRule(session => CallRule(session.asInstanceOf[Session]))
     extensions.injectResolutionRule(session => WriteTo(session.asInstanceOf[Session]))
     extensions.injectResolutionRule(session => SourceRule(session.asInstanceOf[Session]))

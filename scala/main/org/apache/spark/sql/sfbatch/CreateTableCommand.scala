@@ -18,13 +18,15 @@ final case class CreateTableCommand(spec: TableSpec, mode: SaveMode, query: Opti
     val catalog = session.sessionState.catalog
     val name = TableIdentifier(spec.name, Some(spec.database))
     if (!catalog.tableExists(name)) {
-      Warehouses.of(session).create(spec)
+      val warehouse = Warehouses.of(session)
+      val table = warehouse.create(spec)
       query.foreach { rows =>
         try fill(session, name, rows)
         catch {
           case NonFatal(failure) =>
             // EXTERNAL: no file goes. The journal holds no row yet, so the same CREATE takes it up again (PROTOCOL.md, owner.json).
-            try catalog.dropTable(name, ignoreIfNotExists = true, purge = false)
+            // Where another writer has filled it meanwhile, it stays.
+            try if (warehouse.history(table, None, 2).forall(_.operation == "create")) catalog.dropTable(name, ignoreIfNotExists = true, purge = false)
             catch { case NonFatal(second) => failure.addSuppressed(second) }
             throw failure
         }

@@ -1,8 +1,8 @@
 package org.apache.spark.sql.sfbatch
 
-import org.apache.spark.sql.catalyst.analysis.EliminateSubqueryAliases
 import org.apache.spark.sql.catalyst.catalog.HiveTableRelation
-import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
+import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, SubqueryAlias}
+import scala.annotation.tailrec
 
 /** Refuses `df.write.mode("overwrite").saveAsTable` on a table of ours before Spark drops it; must cost nothing elsewhere.
   *
@@ -10,7 +10,8 @@ import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
   * is asked. That lookup, a bare relation of ours with saveAsTable right above it, is the one moment to say no.
   */
 object SaveAsTableOverwrite {
-  def check(plan: LogicalPlan): Unit = EliminateSubqueryAliases(plan) match {
+  @tailrec def check(plan: LogicalPlan): Unit = plan match {
+    case SubqueryAlias(_, child) => check(child)
     case HiveTableRelation(table, _, _, _, _) if OurTable.isOurs(table) && fromSaveAsTable =>
       Guards.no(table, "mode('overwrite').saveAsTable", "Spark would drop the table first",
         s"df.write.mode('overwrite').insertInto('${Guards.name(table)}'), or .format('sfbatch').mode('overwrite').save('${Guards.name(table)}'): only the partitions in the data change")

@@ -18,7 +18,7 @@ final class SfBatchParser(session: Session, override val delegate: ParserInterfa
     case SfBatchParser.Call(procedure) => later(parseCall(procedure))
     case _ =>
       val plan = delegate.parsePlan(sqlText)
-      later(EarlyRule.rewrite(session, plan))
+      later(ParsedGuards.rewrite(session, plan))
   }
 
   /** Delta's parser, when it is outside, replaces every exception of a parser below it by one of its own (delta-spark 3.3.2). */

@@ -75,18 +75,18 @@ object WriteTo {
     case a: Attribute => UnresolvedAttribute(Seq(a.name))
   }.sql
 
-  /** Spark 3.5 refuses `writeTo` on a Hive table before any rule, unless the session catalog is ours. */
+  /** Spark refuses `writeTo` on a Hive table before any rule, unless the session catalog is ours (ResolveRelations, 3.5.6, 4.0.2). */
   def checkCatalog(session: Session, parts: Seq[String]): Unit =
-    if (!Shims.hasEarlyRules && calledFromWriteTo && OurTable.of(session, parts).isDefined)
+    if (calledFromWriteTo && OurTable.of(session, parts).isDefined)
       session.sessionState.catalogManager.catalog(CatalogManager.SESSION_CATALOG_NAME) match {
         case _: SfBatchCatalog =>
         case other =>
           throw new SfBatchException("SFBATCH_CATALOG_TAKEN",
-            s"writeTo('${parts.mkString(".")}') needs spark.sql.catalog.spark_catalog=sfbatch.SfBatchCatalog on Spark 3.5, but ${other.getClass.getName} is there. " +
+            s"writeTo('${parts.mkString(".")}') needs spark.sql.catalog.spark_catalog=sfbatch.SfBatchCatalog, but ${other.getClass.getName} is there. " +
               "Instead: df.write.insertInto or df.write.format('sfbatch').mode(...).saveAsTable, which need no catalog.")
       }
 
   private def calledFromWriteTo: Boolean = Thread.currentThread.getStackTrace
     .take(10)
-    .exists(f => f.getClassName == "org.apache.spark.sql.DataFrameWriterV2" && f.getMethodName == "<init>")
+    .exists(f => f.getClassName.endsWith(".DataFrameWriterV2") && f.getMethodName == "<init>")
 }

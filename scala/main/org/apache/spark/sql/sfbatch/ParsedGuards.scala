@@ -5,24 +5,20 @@ import java.util.Locale
 import org.apache.spark.sql.catalyst.analysis.{UnresolvedIdentifier, UnresolvedRelation, UnresolvedTable}
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.plans.logical._
-import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** What Spark's own resolution would refuse or misread before any later rule of ours is asked; must leave other tables alone.
+/** What Spark's own resolution of a parsed statement would refuse before any rule of ours is asked; must leave other tables alone.
   *
-  * Asked by the parser (SQL, both Sparks) and before resolution (DataFrames, Spark 4.0).
+  * The parser asks: Spark 3.5 has no rule before resolution, and 4.0's (`injectHintResolutionRule`) is not run in sessions with Hive
+  * (HiveSessionStateBuilder, 4.0.2).
   */
-final case class EarlyRule(session: Session) extends Rule[LogicalPlan] {
-  override def apply(plan: LogicalPlan): LogicalPlan = if (plan.analyzed) plan else EarlyRule.rewrite(session, plan)
-}
-
-object EarlyRule {
+object ParsedGuards {
   def rewrite(session: Session, plan: LogicalPlan): LogicalPlan = {
     def ours(parts: Seq[String]): Option[CatalogTable] = OurTable.of(session, parts)
     def no(table: CatalogTable, statement: String) =
       Guards.no(table, statement, "published files keep their columns", s"ADD COLUMNS, or CREATE TABLE <new> USING sfbatch AS SELECT ... FROM ${Guards.name(table)}")
 
-    plan.transformDown {
+    plan.resolveOperatorsDown {
       case r @ ReplaceTable(UnresolvedIdentifier(parts, _), _, _, spec, _) => replace(ours(parts), parts, spec.provider).getOrElse(r)
       case r @ ReplaceTableAsSelect(UnresolvedIdentifier(parts, _), _, _, spec, _, _, _) => replace(ours(parts), parts, spec.provider).getOrElse(r)
       case r @ RenameColumn(UnresolvedTable(parts, _, _), _, _) => ours(parts).fold[LogicalPlan](r)(no(_, "RENAME COLUMN"))
