@@ -13,7 +13,7 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
       .to(1L, -1L)
       .iterator
       .flatMap(journal.entry)
-      .map(e => e -> e.changes.filter(c => filter.forall(_.matches(c.values))))
+      .map(e => e -> e.changes.filter(c => filter.forall(_.matches(c.values))).sortBy(c => PartitionPath.name(names, c.values)))
       .filter { case (_, changes) => filter.isEmpty || changes.nonEmpty }
       .take(limit)
       .flatMap { case (entry, changes) => if (changes.isEmpty) Seq(row(entry, None, state)) else changes.map(c => row(entry, Some(c), state)) }
