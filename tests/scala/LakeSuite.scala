@@ -9,7 +9,7 @@ abstract class LakeSuite extends munit.FunSuite {
   def stock: SparkSession = LocalLake.stock
   val db: String = getClass.getSimpleName.toLowerCase
 
-  override val munitTimeout = scala.concurrent.duration.Duration(120, "s")
+  override val munitTimeout = scala.concurrent.duration.Duration(300, "s")
   override def beforeAll(): Unit = stock.sql(s"CREATE DATABASE IF NOT EXISTS $db")
 
   // As PySpark and spark-shell have it: parts of Spark ask the active session for its settings.
