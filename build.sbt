@@ -16,7 +16,8 @@ lazy val sfbatch = (project in file("."))
       "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
       "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
       "org.scalameta" %% "munit" % "1.2.1" % Test,
-      "io.delta" %% "delta-spark" % (if (scalaBinaryVersion.value == "2.12") "3.3.2" else "4.0.0") % Test // in one session with us
+      "io.delta" %% "delta-spark" % (if (scalaBinaryVersion.value == "2.12") "3.3.2"
+                                     else "4.0.0") % Test // in one session with us
     ),
     Compile / unmanagedSourceDirectories := Seq(
       baseDirectory.value / "scala" / "main",
@@ -33,8 +34,18 @@ lazy val sfbatch = (project in file("."))
     Test / fork := true,
     Test / parallelExecution := false,
     Test / javaOptions ++= Seq("-Xmx2g") ++ Seq(
-      "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io", "java.base/java.net",
-      "java.base/java.nio", "java.base/java.util", "java.base/java.util.concurrent", "java.base/java.util.concurrent.atomic",
-      "java.base/sun.nio.ch", "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar"
+      "java.base/java.lang",
+      "java.base/java.lang.invoke",
+      "java.base/java.lang.reflect",
+      "java.base/java.io",
+      "java.base/java.net",
+      "java.base/java.nio",
+      "java.base/java.util",
+      "java.base/java.util.concurrent",
+      "java.base/java.util.concurrent.atomic",
+      "java.base/sun.nio.ch",
+      "java.base/sun.nio.cs",
+      "java.base/sun.security.action",
+      "java.base/sun.util.calendar"
     ).map(p => s"--add-opens=$p=ALL-UNNAMED") :+ "-Djdk.reflect.useDirectMethodHandle=false"
   )

@@ -13,14 +13,24 @@ class CreateTableSuite extends LakeSuite {
 
   test("a created table is a plain external Hive table") {
     val t = newName()
-    sql(s"CREATE TABLE $t (id BIGINT, Name STRING COMMENT 'who', price DECIMAL(10,2), date STRING) USING sfbatch PARTITIONED BY (date) COMMENT 'flights'")
+    sql(
+      s"CREATE TABLE $t (id BIGINT, Name STRING COMMENT 'who', price DECIMAL(10,2), date STRING) USING sfbatch PARTITIONED BY (date) COMMENT 'flights'"
+    )
     val table = hive(t)
     assertEquals(table.getTableType, "EXTERNAL_TABLE")
     assertEquals(table.getSd.getSerdeInfo.getSerializationLib, Format.Parquet.storage.serde)
-    assertEquals(table.getSd.getCols.asScala.map(c => c.getName -> c.getType).toSeq, Seq("id" -> "bigint", "name" -> "string", "price" -> "decimal(10,2)"))
+    assertEquals(
+      table.getSd.getCols.asScala.map(c => c.getName -> c.getType).toSeq,
+      Seq("id" -> "bigint", "name" -> "string", "price" -> "decimal(10,2)")
+    )
     assertEquals(table.getPartitionKeys.asScala.map(c => c.getName -> c.getType).toSeq, Seq("date" -> "string"))
     val parameters = table.getParameters.asScala
-    assertEquals(parameters.keys.filter(k => k.startsWith("spark.") || Set("numRows", "totalSize", "numFiles", "rawDataSize")(k)).toSeq, Nil)
+    assertEquals(
+      parameters.keys
+        .filter(k => k.startsWith("spark.") || Set("numRows", "totalSize", "numFiles", "rawDataSize")(k))
+        .toSeq,
+      Nil
+    )
     assertEquals(parameters.get("external.table.purge"), Some("false"))
     assertEquals(parameters.get("comment"), Some("flights"))
     assertEquals(seen(t), Set.empty[Row])
@@ -29,10 +39,14 @@ class CreateTableSuite extends LakeSuite {
 
   test("format, style and text delimiters come from options or table properties") {
     val orc, text, tab = newName()
-    sql(s"CREATE TABLE $orc (a INT, p INT) USING sfbatch OPTIONS (format 'ORC') PARTITIONED BY (p) TBLPROPERTIES ('sfbatch.partition-style' = 'hive', team = 'x')")
+    sql(
+      s"CREATE TABLE $orc (a INT, p INT) USING sfbatch OPTIONS (format 'ORC') PARTITIONED BY (p) TBLPROPERTIES ('sfbatch.partition-style' = 'hive', team = 'x')"
+    )
     assertEquals(hive(orc).getSd.getSerdeInfo.getSerializationLib, Format.Orc.storage.serde)
-    assertEquals(parameters(orc).filter { case (k, _) => Set("sfbatch.format", "sfbatch.partition-style", "team")(k) },
-      Map("sfbatch.format" -> "orc", "sfbatch.partition-style" -> "hive", "team" -> "x"))
+    assertEquals(
+      parameters(orc).filter { case (k, _) => Set("sfbatch.format", "sfbatch.partition-style", "team")(k) },
+      Map("sfbatch.format" -> "orc", "sfbatch.partition-style" -> "hive", "team" -> "x")
+    )
     sql(s"CREATE TABLE $text (a INT, b STRING) USING sfbatch TBLPROPERTIES ('sfbatch.format' = 'text')")
     assertEquals(hive(text).getSd.getSerdeInfo.getParameters.get("escape.delim"), "\\")
     sql(s"CREATE TABLE $tab (a INT, b STRING) USING sfbatch OPTIONS (format 'text', delimiter '\\t', nullValue 'NULL')")
@@ -46,7 +60,9 @@ class CreateTableSuite extends LakeSuite {
     val values = Seq("a,b", "x\ny\r\nz", "back\\slash\\", "\"q\"", "NULL", "", null, "\u0001", "\\N", "ü 日")
     Seq("", ", delimiter ',', nullValue 'NIL'").foreach { more =>
       val t = newName()
-      sql(s"CREATE TABLE $t (i INT, s STRING, j INT, p STRING) USING sfbatch OPTIONS (format 'text'$more) PARTITIONED BY (p)")
+      sql(
+        s"CREATE TABLE $t (i INT, s STRING, j INT, p STRING) USING sfbatch OPTIONS (format 'text'$more) PARTITIONED BY (p)"
+      )
       val written = values.zipWithIndex.map { case (s, i) => (i, s, i, "p") }
       spark.createDataFrame(written).toDF("i", "s", "j", "p").write.insertInto(t)
       assertEquals(seen(t), written.map { case (i, s, j, p) => Row(i, s, j, p) }.toSet)
@@ -70,12 +86,32 @@ class CreateTableSuite extends LakeSuite {
 
   test("every type of Hive's is kept, char and varchar included") {
     val t = newName()
-    val columns = "a BOOLEAN, b TINYINT, c SMALLINT, d INT, e BIGINT, f FLOAT, g DOUBLE, h DECIMAL(38,18), i STRING, j CHAR(3), k VARCHAR(5), l BINARY, " +
-      "m DATE, n TIMESTAMP, o ARRAY<INT>, q MAP<STRING,DOUBLE>, r STRUCT<x:INT,y:ARRAY<STRING>>"
+    val columns =
+      "a BOOLEAN, b TINYINT, c SMALLINT, d INT, e BIGINT, f FLOAT, g DOUBLE, h DECIMAL(38,18), i STRING, j CHAR(3), k VARCHAR(5), l BINARY, " +
+        "m DATE, n TIMESTAMP, o ARRAY<INT>, q MAP<STRING,DOUBLE>, r STRUCT<x:INT,y:ARRAY<STRING>>"
     sql(s"CREATE TABLE $t ($columns) USING sfbatch")
-    assertEquals(hive(t).getSd.getCols.asScala.map(_.getType).toSeq,
-      Seq("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal(38,18)", "string", "char(3)", "varchar(5)", "binary", "date", "timestamp",
-        "array<int>", "map<string,double>", "struct<x:int,y:array<string>>"))
+    assertEquals(
+      hive(t).getSd.getCols.asScala.map(_.getType).toSeq,
+      Seq(
+        "boolean",
+        "tinyint",
+        "smallint",
+        "int",
+        "bigint",
+        "float",
+        "double",
+        "decimal(38,18)",
+        "string",
+        "char(3)",
+        "varchar(5)",
+        "binary",
+        "date",
+        "timestamp",
+        "array<int>",
+        "map<string,double>",
+        "struct<x:int,y:array<string>>"
+      )
+    )
   }
 
   test("an existing name is an error, or nothing with IF NOT EXISTS") {
@@ -97,16 +133,28 @@ class CreateTableSuite extends LakeSuite {
     refused("SFBATCH_UNSUPPORTED", "DEFAULT")(create("(a INT DEFAULT 3) USING sfbatch"))
     refused("SFBATCH_BAD_COLUMN", "TIMESTAMP_NTZ", "'b'")(create("(a INT, b TIMESTAMP_NTZ) USING sfbatch"))
     refused("SFBATCH_BAD_COLUMN", "INTERVAL")(create("(a INT, b INTERVAL DAY TO SECOND) USING sfbatch"))
-    refused("SFBATCH_BAD_COLUMN", "more than once")(spark.range(1).selectExpr("id", "id AS ID2").toDF("id", "ID").write.format("sfbatch").saveAsTable(t))
+    refused("SFBATCH_BAD_COLUMN", "more than once")(
+      spark.range(1).selectExpr("id", "id AS ID2").toDF("id", "ID").write.format("sfbatch").saveAsTable(t)
+    )
     refused("SFBATCH_BAD_COLUMN", "','")(create("(`a,b` INT) USING sfbatch"))
     refused("SFBATCH_BAD_COLUMN", "partition column")(create("(a INT, b ARRAY<INT>) USING sfbatch PARTITIONED BY (b)"))
-    refused("SFBATCH_BAD_COLUMN", "'c'", "a, b")(spark.range(1).toDF("a").selectExpr("a", "a AS b").write.format("sfbatch").partitionBy("c").saveAsTable(t))
+    refused("SFBATCH_BAD_COLUMN", "'c'", "a, b")(
+      spark.range(1).toDF("a").selectExpr("a", "a AS b").write.format("sfbatch").partitionBy("c").saveAsTable(t)
+    )
     refused("SFBATCH_BAD_OPTION", "avro", "parquet, orc, text")(create("(a INT) USING sfbatch OPTIONS (format 'avro')"))
-    refused("SFBATCH_BAD_OPTION", "delimeter", "delimiter")(create("(a INT) USING sfbatch OPTIONS (format 'text', delimeter ',')"))
+    refused("SFBATCH_BAD_OPTION", "delimeter", "delimiter")(
+      create("(a INT) USING sfbatch OPTIONS (format 'text', delimeter ',')")
+    )
     refused("SFBATCH_BAD_OPTION", "delimiter")(create("(a INT) USING sfbatch OPTIONS (delimiter ',')"))
-    refused("SFBATCH_BAD_OPTION", "one ASCII character")(create("(a INT) USING sfbatch OPTIONS (format 'text', delimiter '||')"))
-    refused("SFBATCH_BAD_OPTION", "'hive'")(create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.partition-style' = 'dates')"))
-    refused("SFBATCH_BAD_OPTION", "sfbatch.table-id")(create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.table-id' = 'x')"))
+    refused("SFBATCH_BAD_OPTION", "one ASCII character")(
+      create("(a INT) USING sfbatch OPTIONS (format 'text', delimiter '||')")
+    )
+    refused("SFBATCH_BAD_OPTION", "'hive'")(
+      create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.partition-style' = 'dates')")
+    )
+    refused("SFBATCH_BAD_OPTION", "sfbatch.table-id")(
+      create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.table-id' = 'x')")
+    )
     refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(sql(s"CREATE OR REPLACE TABLE $t (a INT) USING sfbatch"))
     assert(!stock.catalog.tableExists(t))
   }

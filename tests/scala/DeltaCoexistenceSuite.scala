@@ -26,7 +26,9 @@ class DeltaCoexistenceSuite extends LakeSuite {
     session.sql(s"CREATE TABLE $t (id INT, p STRING) USING delta PARTITIONED BY (p)")
     session.sql(s"INSERT INTO $t VALUES (1, 'a'), (2, 'b')")
     session.sql(s"UPDATE $t SET id = 3 WHERE p = 'b'")
-    session.sql(s"MERGE INTO $t t USING (SELECT 3 AS id, 'c' AS p) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET id = 4 WHEN NOT MATCHED THEN INSERT *")
+    session.sql(
+      s"MERGE INTO $t t USING (SELECT 3 AS id, 'c' AS p) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET id = 4 WHEN NOT MATCHED THEN INSERT *"
+    )
     session.sql(s"ALTER TABLE $t ADD COLUMNS (x INT)")
     session.createDataFrame(Seq((5, "e", 1))).toDF("id", "p", "x").writeTo(t).append()
     session.sql(s"INSERT INTO $t REPLACE WHERE p = 'e' SELECT 6, 'e', 1")
@@ -57,8 +59,15 @@ class DeltaCoexistenceSuite extends LakeSuite {
     session.sql(s"CREATE TABLE $u USING sfbatch AS SELECT * FROM $t")
     session.table(t).writeTo(v).using("sfbatch").create()
     assertEquals(seen(u) -> seen(v), seen(t) -> seen(t))
-    Seq(s"DELETE FROM $t", s"UPDATE $t SET id = 1", s"MERGE INTO $t t USING $u s ON t.id = s.id WHEN MATCHED THEN DELETE", s"TRUNCATE TABLE $t",
-      s"CREATE OR REPLACE TABLE $t USING delta AS SELECT 1 AS a", s"DROP TABLE $t PURGE", s"DROP DATABASE $db CASCADE")
+    Seq(
+      s"DELETE FROM $t",
+      s"UPDATE $t SET id = 1",
+      s"MERGE INTO $t t USING $u s ON t.id = s.id WHEN MATCHED THEN DELETE",
+      s"TRUNCATE TABLE $t",
+      s"CREATE OR REPLACE TABLE $t USING delta AS SELECT 1 AS a",
+      s"DROP TABLE $t PURGE",
+      s"DROP DATABASE $db CASCADE"
+    )
       .foreach(statement => assertEquals(refusal(session.sql(statement))._1, "SFBATCH_REFUSED", statement))
     val more = session.table(u)
     refused("SFBATCH_REFUSED", "insertInto")(more.write.format("sfbatch").mode("overwrite").saveAsTable(t))

@@ -15,7 +15,8 @@ class GuardsSuite extends LakeSuite {
     sql(s"INSERT INTO $t VALUES (1, 'a')")
     t
   }
-  private def history(table: String): Seq[String] = sql(s"CALL sfbatch.history('$table')").select("operation").collect().map(_.getString(0)).toSeq
+  private def history(table: String): Seq[String] =
+    sql(s"CALL sfbatch.history('$table')").select("operation").collect().map(_.getString(0)).toSeq
 
   test("statements that would break the pattern are refused, naming the alternative, and change nothing") {
     val before = (rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole))
@@ -52,7 +53,9 @@ class GuardsSuite extends LakeSuite {
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
       s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
     ).foreach { case (statement, instead) =>
-      val (code, message) = try refusal(sql(statement)) catch { case e: Throwable => fail(s"$statement: $e", e) }
+      val (code, message) =
+        try refusal(sql(statement))
+        catch { case e: Throwable => fail(s"$statement: $e", e) }
       assertEquals(code, "SFBATCH_REFUSED", s"$statement: $message")
       assert(message.contains(instead), s"$statement: '$instead' is not in: $message")
     }
@@ -107,7 +110,10 @@ class GuardsSuite extends LakeSuite {
       assertEquals(stock.table(renamed).schema("a").getComment(), Some("first"))
       val kept = parameters(renamed)
       assertEquals(kept.get("team") -> kept.get("other") -> kept.get("comment"), Some("x") -> None -> Some("two"))
-      assertEquals(kept.keys.filter(k => k.startsWith("spark.sql.sources") || k.startsWith("spark.sql.statistics")).toSeq, Nil)
+      assertEquals(
+        kept.keys.filter(k => k.startsWith("spark.sql.sources") || k.startsWith("spark.sql.statistics")).toSeq,
+        Nil
+      )
       if (partitioned.nonEmpty) assertEquals(kept.keys.filter(Set("numRows", "totalSize", "numFiles")).toSeq, Nil)
       sql(s"INSERT OVERWRITE $renamed ${if (partitioned.isEmpty) "VALUES (3, 2, 'z')" else "VALUES (3, 'z', 2)"}")
       assertEquals(seen(renamed), if (partitioned.isEmpty) Set(Row(3, 2, "z")) else Set(one, Row(3, "z", 2)))

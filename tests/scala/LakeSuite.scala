@@ -38,7 +38,10 @@ abstract class LakeSuite extends munit.FunSuite {
       case e: SfBatchException => (e.code, e.getMessage)
       case e: munit.FailExceptionLike[_] => throw e.asInstanceOf[Throwable]
       case NonFatal(e) =>
-        Iterator.iterate[Throwable](e)(_.getCause).takeWhile(_ != null).collectFirst { case s: SfBatchException => (s.code, s.getMessage) }
+        Iterator
+          .iterate[Throwable](e)(_.getCause)
+          .takeWhile(_ != null)
+          .collectFirst { case s: SfBatchException => (s.code, s.getMessage) }
           .getOrElse(throw e)
     }
 

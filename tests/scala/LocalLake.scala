@@ -12,7 +12,9 @@ import org.apache.logging.log4j.core.config.Configurator
 import org.apache.spark.{SparkConf, SparkContext}
 import org.apache.spark.sql.{SparkSession, SparkSessionExtensions}
 
-/** One metastore server (thrift, Derby with locks) and one Spark context for all suites of a run, with sessions with and without sfbatch. */
+/** One metastore server (thrift, Derby with locks) and one Spark context for all suites of a run, with sessions with
+  * and without sfbatch.
+  */
 object LocalLake {
   val home: java.nio.file.Path = Files.createTempDirectory("sfbatch-lake")
   val warehouse: String = home.resolve("warehouse").toString
@@ -34,7 +36,8 @@ object LocalLake {
     TxnDbUtil.setConfValues(conf)
     TxnDbUtil.prepDb(conf)
     val listen = port // not in the thread: it would wait for this object's lock, which is held here
-    val server = new Thread(() => HiveMetaStore.startMetaStore(listen, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
+    val server =
+      new Thread(() => HiveMetaStore.startMetaStore(listen, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
     server.setDaemon(true)
     server.start()
     val giveUp = System.nanoTime + 60000000000L
@@ -45,18 +48,20 @@ object LocalLake {
     s"thrift://localhost:$port"
   }
 
-  lazy val context: SparkContext = quiet(new SparkContext(
-    new SparkConf()
-      .setMaster("local[2]")
-      .setAppName("sfbatch tests")
-      .set("spark.ui.enabled", "false")
-      .set("spark.sql.shuffle.partitions", "2")
-      .set("spark.sql.warehouse.dir", warehouse)
-      .set("spark.sql.catalogImplementation", "hive")
-      .set("spark.sql.session.timeZone", "UTC")
-      .set("spark.hadoop.hive.metastore.uris", uri)
-      .set("spark.hadoop.hive.exec.dynamic.partition.mode", "nonstrict")
-  ))
+  lazy val context: SparkContext = quiet(
+    new SparkContext(
+      new SparkConf()
+        .setMaster("local[2]")
+        .setAppName("sfbatch tests")
+        .set("spark.ui.enabled", "false")
+        .set("spark.sql.shuffle.partitions", "2")
+        .set("spark.sql.warehouse.dir", warehouse)
+        .set("spark.sql.catalogImplementation", "hive")
+        .set("spark.sql.session.timeZone", "UTC")
+        .set("spark.hadoop.hive.metastore.uris", uri)
+        .set("spark.hadoop.hive.exec.dynamic.partition.mode", "nonstrict")
+    )
+  )
 
   private def quiet(started: SparkContext): SparkContext = {
     Configurator.setRootLevel(Level.ERROR)
@@ -65,7 +70,8 @@ object LocalLake {
   }
 
   /** A session with sfbatch and its catalog. */
-  lazy val spark: SparkSession = session(Seq(new SfBatchExtensions), "spark.sql.catalog.spark_catalog" -> "sfbatch.SfBatchCatalog")
+  lazy val spark: SparkSession =
+    session(Seq(new SfBatchExtensions), "spark.sql.catalog.spark_catalog" -> "sfbatch.SfBatchCatalog")
 
   /** A session that knows nothing of sfbatch, with caches of its own. */
   lazy val stock: SparkSession = session(Nil)
@@ -85,13 +91,20 @@ object LocalLake {
     new HiveMetaStoreClient(conf)
   }
 
-  /** Files and directories under a table's root, sorted, without those whose name starts with `_`, `.` or is a data file's random name. */
+  /** Files and directories under a table's root, sorted, without those whose name starts with `_`, `.` or is a data
+    * file's random name.
+    */
   def directories(root: Path): Seq[String] = {
     val base = java.nio.file.Paths.get(root.toUri.getPath)
     val walk = Files.walk(base)
     try {
       import scala.jdk.CollectionConverters._
-      walk.iterator.asScala.filter(Files.isDirectory(_)).map(base.relativize(_).toString).filter(p => p.nonEmpty && !p.startsWith("_")).toSeq.sorted
+      walk.iterator.asScala
+        .filter(Files.isDirectory(_))
+        .map(base.relativize(_).toString)
+        .filter(p => p.nonEmpty && !p.startsWith("_"))
+        .toSeq
+        .sorted
     } finally walk.close()
   }
 }

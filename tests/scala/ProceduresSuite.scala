@@ -13,22 +13,37 @@ class ProceduresSuite extends LakeSuite {
 
   test("history lists versions newest first, with the columns that everybody reads") {
     val history = sql(s"CALL sfbatch.history(table => '$flights')")
-    assertEquals(history.columns.mkString(", "),
-      "version, timestamp, user, operation, partition, batch_id, previous_batch_id, is_current, location, rows, bytes, files, app_id, job_id, user_metadata")
-    assertEquals(history.collect().map(r => (r.getLong(0), r.getString(3), Option(r.getString(4)))).toSeq, Seq(
-      (3L, "write", Some("year=2016/name=a%2Fb")),
-      (2L, "write", Some("year=2016/name=a%2Fb")),
-      (2L, "write", Some("year=2017/name=x")),
-      (1L, "create", None)))
-    assertEquals(history.where("version = 3").select("rows", "files", "is_current", "app_id").collect().toSeq,
-      Seq(Row(1L, 1L, true, LocalLake.context.applicationId)))
+    assertEquals(
+      history.columns.mkString(", "),
+      "version, timestamp, user, operation, partition, batch_id, previous_batch_id, is_current, location, rows, bytes, files, app_id, job_id, user_metadata"
+    )
+    assertEquals(
+      history.collect().map(r => (r.getLong(0), r.getString(3), Option(r.getString(4)))).toSeq,
+      Seq(
+        (3L, "write", Some("year=2016/name=a%2Fb")),
+        (2L, "write", Some("year=2016/name=a%2Fb")),
+        (2L, "write", Some("year=2017/name=x")),
+        (1L, "create", None)
+      )
+    )
+    assertEquals(
+      history.where("version = 3").select("rows", "files", "is_current", "app_id").collect().toSeq,
+      Seq(Row(1L, 1L, true, LocalLake.context.applicationId))
+    )
   }
 
   test("arguments may be positional, named, mixed, parameters, of any case and quoted name") {
-    def versions(call: String, args: Map[String, Any] = Map.empty) = spark.sql(call, args).select("version").collect().map(_.getLong(0)).toSeq
+    def versions(call: String, args: Map[String, Any] = Map.empty) =
+      spark.sql(call, args).select("version").collect().map(_.getLong(0)).toSeq
     assertEquals(versions(s"call SFBATCH.History('$flights', 'year=2017/name=x', 5);"), Seq(2L))
     assertEquals(versions(s"-- why\nCALL `sfbatch`.history('$flights', limit => 1)"), Seq(3L))
-    assertEquals(versions("CALL sfbatch.history(table => :t, partition => :p)", Map("t" -> flights, "p" -> "year=02016/name=a%2Fb")), Seq(3L, 2L))
+    assertEquals(
+      versions(
+        "CALL sfbatch.history(table => :t, partition => :p)",
+        Map("t" -> flights, "p" -> "year=02016/name=a%2Fb")
+      ),
+      Seq(3L, 2L)
+    )
     assertEquals(versions(s"CALL sfbatch.history(table => '$flights', partition => 'year=2017')"), Seq(2L))
   }
 
@@ -39,7 +54,10 @@ class ProceduresSuite extends LakeSuite {
     assertEquals(dry.map(r => (r.getString(0), r.isNullAt(4))).toSeq, Seq(("year=2016/name=a%2Fb", true)))
     assertEquals(seen(flights), before)
     val done = sql(s"CALL sfbatch.rollback('$flights', $batch, 'year=2016')").collect()
-    assertEquals(done.map(r => (r.getString(0), r.getString(2), r.getLong(4))).toSeq, Seq(("year=2016/name=a%2Fb", batch, 4L)))
+    assertEquals(
+      done.map(r => (r.getString(0), r.getString(2), r.getLong(4))).toSeq,
+      Seq(("year=2016/name=a%2Fb", batch, 4L))
+    )
     assertEquals(seen(flights), Set(Row(1, 2016, "a/b"), Row(2, 2017, "x")))
     assertEquals(rows(spark.table(flights)), seen(flights))
     sql(s"CALL sfbatch.rollback('$flights', to => '3')")
@@ -65,7 +83,14 @@ class ProceduresSuite extends LakeSuite {
   test("a wrong call is refused and tells the right one") {
     def bad(call: String, parts: String*) = refused("SFBATCH_BAD_CALL", parts: _*)(sql(call))
     val usage = "sfbatch.history(table, [partition], [limit => 20])"
-    bad("CALL sfbatch.historie('t')", "historie", usage, "sfbatch.rollback(table, to, [partition], [dry_run => false])", "sfbatch.recover(table)", "sfbatch.adopt(table)")
+    bad(
+      "CALL sfbatch.historie('t')",
+      "historie",
+      usage,
+      "sfbatch.rollback(table, to, [partition], [dry_run => false])",
+      "sfbatch.recover(table)",
+      "sfbatch.adopt(table)"
+    )
     bad("CALL sfbatch.history()", "'table' is missing", usage)
     bad("CALL sfbatch.history(tabel => 't')", "tabel", usage)
     bad("CALL sfbatch.history('t', 'p', 1, 2)", "too many", usage)
@@ -79,7 +104,9 @@ class ProceduresSuite extends LakeSuite {
     bad("CALL sfbatch.history", "history")
     bad("CALL sfbatch.rollback('t', to => rand())", "to")
     refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
-    refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(sql(s"CALL sfbatch.history('$flights', 'month=1')"))
+    refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(
+      sql(s"CALL sfbatch.history('$flights', 'month=1')")
+    )
     refused("SFBATCH_BAD_PARTITION", "'abc'", "INT")(sql(s"CALL sfbatch.history('$flights', 'year=abc')"))
   }
 

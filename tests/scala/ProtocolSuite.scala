@@ -21,10 +21,29 @@ class ProtocolSuite extends munit.FunSuite {
 
   private def create(partitionColumns: Seq[Column] = day): Table = {
     count += 1
-    warehouse.create(TableSpec("default", s"protocol_$count", Format.Text, Format.Text.storage, PartitionStyle.Value, columns, partitionColumns, None, None, Map.empty))
+    warehouse.create(
+      TableSpec(
+        "default",
+        s"protocol_$count",
+        Format.Text,
+        Format.Text.storage,
+        PartitionStyle.Value,
+        columns,
+        partitionColumns,
+        None,
+        None,
+        Map.empty
+      )
+    )
   }
 
-  private def writeFile(table: Table, values: Seq[String], batch: BatchId, text: String, name: String = "part-0"): Written = {
+  private def writeFile(
+      table: Table,
+      values: Seq[String],
+      batch: BatchId,
+      text: String,
+      name: String = "part-0"
+  ): Written = {
     val directory = Paths.get(PartitionPath.batch(table, values, batch).toUri.getPath)
     Files.createDirectories(directory)
     Files.write(directory.resolve(name), text.getBytes(UTF_8))
@@ -33,7 +52,9 @@ class ProtocolSuite extends munit.FunSuite {
   }
 
   private def begin(table: Table, options: WriteOptions = WriteOptions(append = false)): Write =
-    warehouse.begin(warehouse.table(table.database, table.name), options).fold(a => fail(s"already published: $a"), identity)
+    warehouse
+      .begin(warehouse.table(table.database, table.name), options)
+      .fold(a => fail(s"already published: $a"), identity)
 
   private def overwrite(table: Table, texts: (String, String)*): Outcome = {
     val write = begin(table)
@@ -42,9 +63,22 @@ class ProtocolSuite extends munit.FunSuite {
 
   /** What a stock reader finds: partition -> the text of its files. */
   private def shown(table: Table): Map[String, String] =
-    LocalLake.metastore.listPartitions(table.database, table.name, (-1).toShort).asScala.map(p => p.getValues.asScala.mkString("/") -> text(p.getSd.getLocation)).filter(_._2.nonEmpty).toMap
+    LocalLake.metastore
+      .listPartitions(table.database, table.name, (-1).toShort)
+      .asScala
+      .map(p => p.getValues.asScala.mkString("/") -> text(p.getSd.getLocation))
+      .filter(_._2.nonEmpty)
+      .toMap
   private def text(location: String): String =
-    Files.list(Paths.get(new Path(location).toUri.getPath)).iterator.asScala.toSeq.filterNot(_.getFileName.toString.startsWith("_")).sorted.map(p => new String(Files.readAllBytes(p), UTF_8)).mkString
+    Files
+      .list(Paths.get(new Path(location).toUri.getPath))
+      .iterator
+      .asScala
+      .toSeq
+      .filterNot(_.getFileName.toString.startsWith("_"))
+      .sorted
+      .map(p => new String(Files.readAllBytes(p), UTF_8))
+      .mkString
 
   private def journal(table: Table) = new Journal(table.root, table.id, Store.of(table.root, conf))
 
@@ -54,10 +88,23 @@ class ProtocolSuite extends munit.FunSuite {
     val tail = files.tail()
     val replayed = (1L to tail.newest).map(v => files.entry(v).get).foldLeft(Snapshot.empty)(_ replay _)
     assertEquals(replayed, files.snapshot(tail.newest))
-    val expected = replayed.partitions.map { case (v, s) => v -> s.location.getOrElse(PartitionPath.batch(table, v, s.batchId.get).toString) }
-    val actual = LocalLake.metastore.listPartitions(table.database, table.name, (-1).toShort).asScala.map(p => (p.getValues.asScala.toSeq: Seq[String]) -> new Path(p.getSd.getLocation).toString).filterNot(_._2.endsWith("/_sfbatch/empty")).toMap
-    if (table.isPartitioned) assertEquals(actual.map { case (k, v) => k.toList -> v }, expected.map { case (k, v) => k.toList -> v })
-    assertEquals((tail.listedFrom to tail.newest).filterNot(v => tail.finished(v) || files.entry(v + 1).exists(_.aborts.contains(v))), Vector.empty)
+    val expected = replayed.partitions.map { case (v, s) =>
+      v -> s.location.getOrElse(PartitionPath.batch(table, v, s.batchId.get).toString)
+    }
+    val actual = LocalLake.metastore
+      .listPartitions(table.database, table.name, (-1).toShort)
+      .asScala
+      .map(p => (p.getValues.asScala.toSeq: Seq[String]) -> new Path(p.getSd.getLocation).toString)
+      .filterNot(_._2.endsWith("/_sfbatch/empty"))
+      .toMap
+    if (table.isPartitioned)
+      assertEquals(actual.map { case (k, v) => k.toList -> v }, expected.map { case (k, v) => k.toList -> v })
+    assertEquals(
+      (tail.listedFrom to tail.newest).filterNot(v =>
+        tail.finished(v) || files.entry(v + 1).exists(_.aborts.contains(v))
+      ),
+      Vector.empty
+    )
   }
 
   test("a write is seen after publish, and the old batch stays") {
@@ -86,10 +133,18 @@ class ProtocolSuite extends munit.FunSuite {
     val w = writeFile(write.table, Seq("1"), write.batchId, "b")
     val files = journal(table)
     val state = files.snapshot(2)
-    val entry = Recovery.draft(write.table, warehouse.caller, "write", state).copy(
-      changes = Seq(PartitionChange(w.values, Some(Shown(Some(w.batchId), None, 3, columns, write.table.storage, Some(1), Some(w.bytes), Some(1))), None)),
-      batchId = Some(write.batchId)
-    )
+    val entry = Recovery
+      .draft(write.table, warehouse.caller, "write", state)
+      .copy(
+        changes = Seq(
+          PartitionChange(
+            w.values,
+            Some(Shown(Some(w.batchId), None, 3, columns, write.table.storage, Some(1), Some(w.bytes), Some(1))),
+            None
+          )
+        ),
+        batchId = Some(write.batchId)
+      )
     assert(files.commit(entry))
     overwrite(table, "2" -> "c")
     assertEquals(shown(table), Map("1" -> "b", "2" -> "c"))
@@ -102,7 +157,13 @@ class ProtocolSuite extends munit.FunSuite {
     val files = journal(table)
     val loaded = warehouse.table(table.database, table.name)
     val forged = Shown(None, Some("file:/etc"), 3, columns, loaded.storage, None, None, None)
-    assert(files.commit(Recovery.draft(loaded, warehouse.caller, "write", files.snapshot(2)).copy(changes = Seq(PartitionChange(Seq("1"), Some(forged), None)), txn = Some(Txn("app", 7)))))
+    assert(
+      files.commit(
+        Recovery
+          .draft(loaded, warehouse.caller, "write", files.snapshot(2))
+          .copy(changes = Seq(PartitionChange(Seq("1"), Some(forged), None)), txn = Some(Txn("app", 7)))
+      )
+    )
     val result = warehouse.recover(loaded)
     assertEquals(result.aborted, Seq(3L))
     assertEquals(shown(table), Map("1" -> "a"))
@@ -183,10 +244,18 @@ class ProtocolSuite extends munit.FunSuite {
 
   test("a dead holder's lock is taken") {
     val table = create()
-    val component = new org.apache.hadoop.hive.metastore.api.LockComponent(org.apache.hadoop.hive.metastore.api.LockType.EXCLUSIVE, org.apache.hadoop.hive.metastore.api.LockLevel.TABLE, TableLock.Database)
+    val component = new org.apache.hadoop.hive.metastore.api.LockComponent(
+      org.apache.hadoop.hive.metastore.api.LockType.EXCLUSIVE,
+      org.apache.hadoop.hive.metastore.api.LockLevel.TABLE,
+      TableLock.Database
+    )
     component.setTablename(TableLock.pseudoTable(table.id))
     component.setOperationType(org.apache.hadoop.hive.metastore.api.DataOperationType.NO_TXN)
-    val request = new org.apache.hadoop.hive.metastore.api.LockRequest(java.util.Collections.singletonList(component), "dead", "host")
+    val request = new org.apache.hadoop.hive.metastore.api.LockRequest(
+      java.util.Collections.singletonList(component),
+      "dead",
+      "host"
+    )
     request.setAgentInfo("sfbatch:nobody:200")
     LocalLake.metastore.lock(request)
     assertEquals(overwrite(table, "1" -> "a"), Outcome.Published(Some(2), 1))
@@ -199,7 +268,11 @@ class ProtocolSuite extends munit.FunSuite {
     val loaded = warehouse.table(table.database, table.name)
     (1 to 448).foreach { i =>
       val state = files.snapshot(files.tail().newest)
-      assert(files.commit(Recovery.draft(loaded, warehouse.caller, "anchor", state).copy(anchor = Some(s"a$i"), anchorVersion = Some(2))))
+      assert(
+        files.commit(
+          Recovery.draft(loaded, warehouse.caller, "anchor", state).copy(anchor = Some(s"a$i"), anchorVersion = Some(2))
+        )
+      )
       assert(files.markShown(state.version + 1))
       Transaction.checkpoint(files, state.version + 1)
     }

@@ -9,12 +9,20 @@ class WriteToSuite extends LakeSuite {
 
   test("writeTo creates, appends and overwrites the partitions in the data, by name") {
     val t = newName()
-    frame(1 -> "a", 2 -> "b").writeTo(t).using("sfbatch").partitionedBy(col("p")).tableProperty("sfbatch.partition-style", "hive").create()
+    frame(1 -> "a", 2 -> "b")
+      .writeTo(t)
+      .using("sfbatch")
+      .partitionedBy(col("p"))
+      .tableProperty("sfbatch.partition-style", "hive")
+      .create()
     frame(3 -> "b").select("p", "id").writeTo(t).append()
     assertEquals(seen(t), Set(Row(1, "a"), Row(2, "b"), Row(3, "b")))
     frame(4 -> "b").writeTo(t).option("userMetadata", "again").overwritePartitions()
     assertEquals(seen(t), Set(Row(1, "a"), Row(4, "b")))
-    assertEquals(sql(s"CALL sfbatch.history('$t', limit => 1)").select("operation", "user_metadata").head(), Row("write", "again"))
+    assertEquals(
+      sql(s"CALL sfbatch.history('$t', limit => 1)").select("operation", "user_metadata").head(),
+      Row("write", "again")
+    )
     intercept[Exception](frame(1 -> "a").writeTo(t).using("sfbatch").create())
   }
 
@@ -48,10 +56,16 @@ class WriteToSuite extends LakeSuite {
     frame(3 -> "c").write.mode("append").partitionBy("p").saveAsTable(a)
     assertEquals(seen(a), Set(Row(1, "a"), Row(2, "b"), Row(3, "c")))
     assertEquals(parameters(a)("sfbatch.format"), "orc")
-    sql(s"CREATE TABLE $b USING sfbatch PARTITIONED BY (p) AS WITH x AS (SELECT p, id FROM $a) SELECT p, id AS ID FROM x")
+    sql(
+      s"CREATE TABLE $b USING sfbatch PARTITIONED BY (p) AS WITH x AS (SELECT p, id FROM $a) SELECT p, id AS ID FROM x"
+    )
     assertEquals(seen(b), seen(a))
     def create(divisor: Int) =
-      sql(s"CREATE TABLE $failing USING sfbatch PARTITIONED BY (p) AS SELECT id, assert_true(id < $divisor) AS checked, p FROM $a".replace("assert_true(", "IF(").replace(s"id < $divisor)", s"id < $divisor, 1, raise_error('no'))"))
+      sql(
+        s"CREATE TABLE $failing USING sfbatch PARTITIONED BY (p) AS SELECT id, assert_true(id < $divisor) AS checked, p FROM $a"
+          .replace("assert_true(", "IF(")
+          .replace(s"id < $divisor)", s"id < $divisor, 1, raise_error('no'))")
+      )
     intercept[Exception](create(2))
     assert(!stock.catalog.tableExists(failing))
     create(100)

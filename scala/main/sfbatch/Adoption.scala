@@ -12,7 +12,9 @@ private[sfbatch] final class Adoption(
     transactionOf: Table => Transaction
 ) {
 
-  /** @throws SfBatchException SFBATCH_UNKNOWN_TABLE, SFBATCH_ALREADY_OURS, SFBATCH_CANNOT_ADOPT, SFBATCH_LOCATION_OWNED */
+  /** @throws SfBatchException
+    *   SFBATCH_UNKNOWN_TABLE, SFBATCH_ALREADY_OURS, SFBATCH_CANNOT_ADOPT, SFBATCH_LOCATION_OWNED
+    */
   def adopt(database: String, name: String): Table = {
     val hive = metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name))
     refuse(hive)
@@ -24,33 +26,60 @@ private[sfbatch] final class Adoption(
     val names = if (partitioned) metastore.allPartitionNames(database, name) else Nil
     val present = metastore.partitions(database, name, names)
     val style = styleFor(hive, files, root, present.map { case (v, p) => v -> p.getSd.getLocation })
-    val format = Format.all.find(_.storage.serde == hive.getSd.getSerdeInfo.getSerializationLib).map(_.name).getOrElse("hive")
+    val format =
+      Format.all.find(_.storage.serde == hive.getSd.getSerdeInfo.getSerializationLib).map(_.name).getOrElse("hive")
     val claimed = Catalog.claim(hive, id, format, style, root)
     val table = Catalog.table(claimed)
     transactionOf(table).locked {
       val tail = files.tail()
-      if (tail.newest > 0 && !tail.finished(tail.newest)) files.markShown(tail.newest) // an adopt that died before the table was ours
+      if (tail.newest > 0 && !tail.finished(tail.newest))
+        files.markShown(tail.newest) // an adopt that died before the table was ours
       val state = files.snapshot(tail.newest)
       val shown =
-        if (partitioned) present.map { case (v, p) => v -> adopted(p.getSd.getLocation, Catalog.columns(p.getSd.getCols), Catalog.storage(p.getSd), p.getParameters, state) }
+        if (partitioned) present.map { case (v, p) =>
+          v -> adopted(
+            p.getSd.getLocation,
+            Catalog.columns(p.getSd.getCols),
+            Catalog.storage(p.getSd),
+            p.getParameters,
+            state
+          )
+        }
         else Map(Seq.empty[String] -> adopted(at.toString, table.columns, table.storage, hive.getParameters, state))
       val gone = (state.partitions.keySet -- shown.keySet).map(PartitionChange(_, None, None))
       val entry = Recovery
         .draft(table, caller, "adopt", state)
-        .copy(changes = shown.toSeq.sortBy(_._1.mkString("\u0000")).map { case (v, s) => PartitionChange(v, Some(s), None) } ++ gone)
-      if (!files.commit(entry)) throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root: another adopt got there first.")
+        .copy(changes = shown.toSeq.sortBy(_._1.mkString("\u0000")).map { case (v, s) =>
+          PartitionChange(v, Some(s), None)
+        } ++ gone)
+      if (!files.commit(entry))
+        throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root: another adopt got there first.")
       try metastore.alterTable(database, name, claimed)
       catch {
         case e: Unclear if metastore.table(database, name).exists(_.getParameters.get(Table.Id) == id) => ()
-        case e: MetastoreFailure => throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"the metastore did not make $database.$name ours: ${e.getMessage}. Run adopt again.", e)
+        case e: MetastoreFailure =>
+          throw new SfBatchException(
+            "SFBATCH_CANNOT_ADOPT",
+            s"the metastore did not make $database.$name ours: ${e.getMessage}. Run adopt again.",
+            e
+          )
       }
       files.markShown(entry.version)
     }
     Catalog.table(metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name)))
   }
 
-  private def adopted(location: String, columns: Seq[Column], storage: Storage, parameters: java.util.Map[String, String], state: Snapshot) = {
-    def number(name: String) = Option(parameters).flatMap(p => Option(p.get(name))).flatMap(v => scala.util.Try(v.toLong).toOption).filter(_ >= 0)
+  private def adopted(
+      location: String,
+      columns: Seq[Column],
+      storage: Storage,
+      parameters: java.util.Map[String, String],
+      state: Snapshot
+  ) = {
+    def number(name: String) = Option(parameters)
+      .flatMap(p => Option(p.get(name)))
+      .flatMap(v => scala.util.Try(v.toLong).toOption)
+      .filter(_ >= 0)
     Shown(None, Some(location), state.version + 1, columns, storage, None, number("totalSize"), number("numFiles"))
   }
 
@@ -58,17 +87,28 @@ private[sfbatch] final class Adoption(
     val full = s"${hive.getDbName}.${hive.getTableName}"
     val parameters = hive.getParameters.asScala
     def no(why: String) = throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"$full $why")
-    if (parameters.contains(Table.Id)) throw new SfBatchException("SFBATCH_ALREADY_OURS", s"$full is a table of sfbatch already.")
-    if (hive.getTableType == "VIRTUAL_VIEW" || hive.getTableType == "MATERIALIZED_VIEW") no("is a view; adopt the tables it reads.")
-    if (parameters.get("transactional").exists(_.equalsIgnoreCase("true"))) no("is an ACID table; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
-    if (Option(hive.getSd.getBucketCols).exists(!_.isEmpty)) no("is bucketed; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+    if (parameters.contains(Table.Id))
+      throw new SfBatchException("SFBATCH_ALREADY_OURS", s"$full is a table of sfbatch already.")
+    if (hive.getTableType == "VIRTUAL_VIEW" || hive.getTableType == "MATERIALIZED_VIEW")
+      no("is a view; adopt the tables it reads.")
+    if (parameters.get("transactional").exists(_.equalsIgnoreCase("true")))
+      no("is an ACID table; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+    if (Option(hive.getSd.getBucketCols).exists(!_.isEmpty))
+      no("is bucketed; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
     parameters.get("spark.sql.sources.provider").filterNot(_.equalsIgnoreCase("hive")).foreach { provider =>
-      no(s"is a Spark data source table (USING $provider), whose running readers would not see a switch; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+      no(
+        s"is a Spark data source table (USING $provider), whose running readers would not see a switch; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+      )
     }
   }
 
   private def own(hive: HiveTable, root: Path): String = {
-    val fresh = Owner(java.util.UUID.randomUUID().toString, hive.getDbName, hive.getTableName, java.util.UUID.randomUUID().toString)
+    val fresh = Owner(
+      java.util.UUID.randomUUID().toString,
+      hive.getDbName,
+      hive.getTableName,
+      java.util.UUID.randomUUID().toString
+    )
     val files = journalOf(root, fresh.tableId)
     if (files.own(fresh, caller)) fresh.tableId
     else {
@@ -76,12 +116,21 @@ private[sfbatch] final class Adoption(
       val theirs = journalOf(root, owner.tableId)
       val onlyAdopted = (1L to theirs.tail().newest).flatMap(theirs.entry).forall(_.operation == "adopt")
       if (owner.database == hive.getDbName && owner.table == hive.getTableName && onlyAdopted) owner.tableId
-      else throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root belongs to table ${owner.database}.${owner.table} (id ${owner.tableId}). Two tables cannot share one location.")
+      else
+        throw new SfBatchException(
+          "SFBATCH_LOCATION_OWNED",
+          s"$root belongs to table ${owner.database}.${owner.table} (id ${owner.tableId}). Two tables cannot share one location."
+        )
     }
   }
 
   /** No new batch may lie within a directory a reader lists now: Spark lists them with all that is below. */
-  private def styleFor(hive: HiveTable, files: Journal, root: Path, locations: Map[Seq[String], String]): PartitionStyle = {
+  private def styleFor(
+      hive: HiveTable,
+      files: Journal,
+      root: Path,
+      locations: Map[Seq[String], String]
+  ): PartitionStyle = {
     val columns = hive.getPartitionKeys.asScala.map(_.getName).toSeq
     val used = locations.values.map(l => files.store.qualified(new Path(l))).toSet
     def collides(style: PartitionStyle) = locations.keys.exists { values =>
@@ -91,6 +140,9 @@ private[sfbatch] final class Adoption(
     if (columns.isEmpty || !collides(PartitionStyle.Value)) PartitionStyle.Value
     else if (!collides(PartitionStyle.Hive)) PartitionStyle.Hive
     else
-      throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"the partitions of ${hive.getDbName}.${hive.getTableName} lie where new batches would: copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+      throw new SfBatchException(
+        "SFBATCH_CANNOT_ADOPT",
+        s"the partitions of ${hive.getDbName}.${hive.getTableName} lie where new batches would: copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+      )
   }
 }

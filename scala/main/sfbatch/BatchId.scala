@@ -6,7 +6,7 @@ import scala.util.Try
 
 /** The name of one batch: a UTC second, `yyyyMMddHHmmss`; a name and never a clock (versions give the order).
   *
-  * {{{ BatchId.parse("20161002002334").value == "20161002002334" }}}
+  * {{{BatchId.parse("20161002002334").value == "20161002002334"}}}
   */
 final case class BatchId private (value: String) {
   override def toString: String = value

@@ -37,7 +37,15 @@ private[sfbatch] object Catalog {
       hive.getDbName,
       hive.getTableName,
       id,
-      new Path(parameters.getOrElse(Table.Root, throw new SfBatchException("SFBATCH_NOT_OURS", s"$full has lost its property ${Table.Root}; set it to the table's root directory."))),
+      new Path(
+        parameters.getOrElse(
+          Table.Root,
+          throw new SfBatchException(
+            "SFBATCH_NOT_OURS",
+            s"$full has lost its property ${Table.Root}; set it to the table's root directory."
+          )
+        )
+      ),
       new Path(hive.getSd.getLocation),
       PartitionStyle.of(parameters.getOrElse(Table.Style, PartitionStyle.Value.name)),
       parameters.getOrElse(Table.FormatName, "hive"),
@@ -60,7 +68,13 @@ private[sfbatch] object Catalog {
       Table.Style -> style.name,
       Table.Root -> root.toString
     )
-    hive.setParameters(new java.util.HashMap((Publisher.withoutStatistics(Option(hive.getParameters).map(_.asScala.toMap).getOrElse(Map.empty)) ++ ours).asJava))
+    hive.setParameters(
+      new java.util.HashMap(
+        (Publisher.withoutStatistics(
+          Option(hive.getParameters).map(_.asScala.toMap).getOrElse(Map.empty)
+        ) ++ ours).asJava
+      )
+    )
     hive
   }
 
@@ -72,7 +86,9 @@ private[sfbatch] object Catalog {
     sd.setOutputFormat(spec.storage.outputFormat)
     val serde = new SerDeInfo
     serde.setSerializationLib(spec.storage.serde)
-    serde.setParameters(new java.util.HashMap((Map("serialization.format" -> "1") ++ spec.storage.serdeProperties).asJava))
+    serde.setParameters(
+      new java.util.HashMap((Map("serialization.format" -> "1") ++ spec.storage.serdeProperties).asJava)
+    )
     sd.setSerdeInfo(serde)
     sd.setNumBuckets(-1)
     sd.setBucketCols(java.util.Collections.emptyList[String])
@@ -89,7 +105,9 @@ private[sfbatch] object Catalog {
     claim(hive, id, spec.format.name, spec.style, root)
   }
 
-  /** An unpartitioned table adopted at L keeps its new batches in L/_batches, where no reader of L sees one being written. */
+  /** An unpartitioned table adopted at L keeps its new batches in L/_batches, where no reader of L sees one being
+    * written.
+    */
   val AdoptedBatches = "_batches"
   def adoptedLocation(root: Path): Path = if (root.getName == AdoptedBatches) root.getParent else root
 }

@@ -116,7 +116,9 @@ object Entry {
         if (p.storage != e.storage) node.child("storage", storageJson(p.storage))
         node.maybeLong("rows", p.rows).maybeLong("bytes", p.bytes).maybeLong("files", p.files)
     }
-    c.previous.foreach(p => node.child("previous", obj().maybe("batch_id", p.batchId.map(_.value)).put("version", p.version)))
+    c.previous.foreach(p =>
+      node.child("previous", obj().maybe("batch_id", p.batchId.map(_.value)).put("version", p.version))
+    )
     node
   }
 
@@ -141,7 +143,11 @@ object Entry {
               c.longOf("files")
             )
           )
-      PartitionChange(c.texts("values"), to, c.field("previous").map(p => Previous(p.textOf("batch_id").map(BatchId.parse), p.long("version"))))
+      PartitionChange(
+        c.texts("values"),
+        to,
+        c.field("previous").map(p => Previous(p.textOf("batch_id").map(BatchId.parse), p.long("version")))
+      )
     }
     Entry(
       version,

@@ -4,11 +4,19 @@ import org.apache.spark.sql.AnalysisException
 
 /** The one exception of the product; must never be raised without a code and a way to mend.
   *
-  * An `AnalysisException`, so that PySpark users catch `pyspark.errors.AnalysisException` with `getErrorClass()` = the code,
-  * without a Java trace in the way. The codes are public for ever and listed in the README.
+  * An `AnalysisException`, so that PySpark users catch `pyspark.errors.AnalysisException` with `getErrorClass()` = the
+  * code, without a Java trace in the way. The codes are public for ever and listed in the README.
   */
 class SfBatchException(val code: String, detail: String, cause: Throwable = null)
-    extends AnalysisException(s"[$code] $detail", None, None, Option(cause), Some(code), Map.empty[String, String], Array.empty[org.apache.spark.QueryContext]) {
+    extends AnalysisException(
+      s"[$code] $detail",
+      None,
+      None,
+      Option(cause),
+      Some(code),
+      Map.empty[String, String],
+      Array.empty[org.apache.spark.QueryContext]
+    ) {
   override def getMessage: String = s"[$code] $detail"
   override def getErrorClass: String = code
 }

@@ -13,10 +13,14 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
       .to(1L, -1L)
       .iterator
       .flatMap(journal.entry)
-      .map(e => e -> e.changes.filter(c => filter.forall(_.matches(c.values))).sortBy(c => PartitionPath.name(names, c.values)))
+      .map(e =>
+        e -> e.changes.filter(c => filter.forall(_.matches(c.values))).sortBy(c => PartitionPath.name(names, c.values))
+      )
       .filter { case (_, changes) => filter.isEmpty || changes.nonEmpty }
       .take(limit)
-      .flatMap { case (entry, changes) => if (changes.isEmpty) Seq(row(entry, None, state)) else changes.map(c => row(entry, Some(c), state)) }
+      .flatMap { case (entry, changes) =>
+        if (changes.isEmpty) Seq(row(entry, None, state)) else changes.map(c => row(entry, Some(c), state))
+      }
       .toVector
   }
 
@@ -31,7 +35,9 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
       shown.flatMap(_.batchId).map(_.value),
       change.flatMap(_.previous).flatMap(_.batchId).map(_.value),
       change.map(c => state.partitions.get(c.values).map(_.version) == shown.map(_.version) && shown.isDefined),
-      change.flatMap(c => shown.map(s => s.location.getOrElse(PartitionPath.batch(table, c.values, s.batchId.get).toString))),
+      change.flatMap(c =>
+        shown.map(s => s.location.getOrElse(PartitionPath.batch(table, c.values, s.batchId.get).toString))
+      ),
       shown.flatMap(_.rows),
       shown.flatMap(_.bytes),
       shown.flatMap(_.files),
@@ -53,7 +59,10 @@ private[sfbatch] object PartitionFilter {
   def apply(table: Table, spec: Map[String, String]): PartitionFilter = {
     val columns = table.partitionColumns.map(_.name.toLowerCase)
     spec.keys.find(k => !columns.contains(k.toLowerCase)).foreach { k =>
-      throw new SfBatchException("SFBATCH_UNKNOWN_COLUMN", s"'$k' is no partition column of $table: it has ${if (columns.isEmpty) "none" else columns.mkString(", ")}.")
+      throw new SfBatchException(
+        "SFBATCH_UNKNOWN_COLUMN",
+        s"'$k' is no partition column of $table: it has ${if (columns.isEmpty) "none" else columns.mkString(", ")}."
+      )
     }
     val byName = spec.map { case (k, v) => k.toLowerCase -> (if (v == null || v.isEmpty) PartitionPath.Default else v) }
     PartitionFilter(columns.map(byName.get))

@@ -43,7 +43,10 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   def begin(table: Table, options: WriteOptions): Either[Outcome.AlreadyPublished, Write] = {
     val files = journal(table)
     if (!table.parameters.get(Table.FormatName).exists(f => Format.of(f).isDefined))
-      throw new SfBatchException("SFBATCH_UNSUPPORTED", s"table $table is stored by ${table.storage.serde}, which sfbatch does not write. Write Parquet, ORC or text.")
+      throw new SfBatchException(
+        "SFBATCH_UNSUPPORTED",
+        s"table $table is stored by ${table.storage.serde}, which sfbatch does not write. Write Parquet, ORC or text."
+      )
     val tail = files.tail()
     val snapshot = files.snapshot(tail.newest)
     val published = options.txn.filter(t => snapshot.txns.get(t.appId).exists(_ >= t.version))
@@ -55,7 +58,17 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
     } else {
       val batch = files.claim(caller)
       Step("claimed", batch)
-      Right(new TableWrite(table, options, batch, snapshot.partitions, files, body => using(m => body(transaction(table, m))), caller))
+      Right(
+        new TableWrite(
+          table,
+          options,
+          batch,
+          snapshot.partitions,
+          files,
+          body => using(m => body(transaction(table, m))),
+          caller
+        )
+      )
     }
   }
 
@@ -64,7 +77,10 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
       .run[Unit]("drop_partition", _ => partitions.toSet) { state =>
         val there = partitions.distinct.flatMap(v => state.partitions.get(v).map(v -> _))
         if (there.isEmpty) Left(())
-        else Right(template(table).copy(changes = there.map { case (v, s) => PartitionChange(v, None, Some(Previous(s.batchId, s.version))) }))
+        else
+          Right(template(table).copy(changes = there.map { case (v, s) =>
+            PartitionChange(v, None, Some(Previous(s.batchId, s.version)))
+          }))
       }
       .toOption
       .map(_.version)
@@ -72,11 +88,13 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
 
   private def template(table: Table): Entry = Entry.template(table, caller)
 
-  def history(table: Table, partition: Option[Map[String, String]], limit: Int): Seq[HistoryRow] = new History(table, journal(table)).rows(partition, limit)
+  def history(table: Table, partition: Option[Map[String, String]], limit: Int): Seq[HistoryRow] =
+    new History(table, journal(table)).rows(partition, limit)
 
-  def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult = using { metastore =>
-    new Rollback(table, journal(table), transaction(table, metastore), template(table)).run(to, partition, dryRun)
-  }
+  def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult =
+    using { metastore =>
+      new Rollback(table, journal(table), transaction(table, metastore), template(table)).run(to, partition, dryRun)
+    }
 
   def recover(table: Table): RecoverResult = using(m => transaction(table, m).recover())
 

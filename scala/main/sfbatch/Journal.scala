@@ -6,7 +6,9 @@ import org.apache.hadoop.fs.{FileStatus, Path}
 import scala.util.Random
 import sfbatch.Json._
 
-/** What `_sfbatch/journal` holds near its end: among the versions listed, those whose `.done` says shown and those whose says refused. */
+/** What `_sfbatch/journal` holds near its end: among the versions listed, those whose `.done` says shown and those
+  * whose says refused.
+  */
 final case class Tail(newest: Long, finished: Set[Long], refused: Set[Long], listedFrom: Long)
 
 /** The files under `<root>/_sfbatch`: owner, claims, versions, marks, checkpoints. Creates, never changes one. */
@@ -62,7 +64,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
         .maybe("app_id", caller.appId)
         .maybe("job_id", caller.jobId)
         .put("started_at", time(Instant.now()))
-      store.createExclusive(claimPath(id), bytes(node)) || store.read(claimPath(id)).exists(b => parse(b).textOf("nonce").contains(nonce))
+      store.createExclusive(claimPath(id), bytes(node)) || store
+        .read(claimPath(id))
+        .exists(b => parse(b).textOf("nonce").contains(nonce))
     }
     val first = BatchId.at(Instant.now())
     if (take(first)) first
@@ -72,22 +76,32 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
         .flatMap(width => Random.shuffle((1 to width).toList).iterator.map(s => first.plusSeconds(s.toLong)))
         .filterNot(id => taken(id.value))
         .find(take)
-        .getOrElse(throw new SfBatchException("SFBATCH_NO_BATCH_ID", s"no free batch ID within a day after $first under $claims."))
+        .getOrElse(
+          throw new SfBatchException(
+            "SFBATCH_NO_BATCH_ID",
+            s"no free batch ID within a day after $first under $claims."
+          )
+        )
     }
   }
 
   // --- versions ---
 
   def tail(): Tail = {
-    val blocks = store.list(versions).map(_.getPath.getName).filter(n => n.length == 8 && n.forall(_.isDigit)).map(_.toLong).sorted
+    val blocks =
+      store.list(versions).map(_.getPath.getName).filter(n => n.length == 8 && n.forall(_.isDigit)).map(_.toLong).sorted
     def list(some: Seq[Long]) = some.flatMap(b => store.list(new Path(versions, f"$b%08d")))
     def numbers(files: Seq[FileStatus], suffix: String) =
-      files.collect { case f if f.getPath.getName.matches(s"[0-9]{12}$suffix") => f.getPath.getName.take(12).toLong -> f.getLen }
+      files.collect {
+        case f if f.getPath.getName.matches(s"[0-9]{12}$suffix") => f.getPath.getName.take(12).toLong -> f.getLen
+      }
     val newest = list(blocks.takeRight(1))
-    val files = if (numbers(newest, Journal.EntrySuffix).size < 3) list(blocks.takeRight(2).dropRight(1)) ++ newest else newest
+    val files =
+      if (numbers(newest, Journal.EntrySuffix).size < 3) list(blocks.takeRight(2).dropRight(1)) ++ newest else newest
     val entries = numbers(files, Journal.EntrySuffix).map(_._1)
     val (shown, refused) = numbers(files, Journal.DoneSuffix).partition(_._2 == 0)
-    if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1) else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
+    if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1)
+    else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
   }
 
   def hasVersion(version: Long): Boolean = store.exists(entryPath(version))
@@ -100,16 +114,25 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     catch {
       case e: SfBatchException => throw e
       case scala.util.control.NonFatal(e) =>
-        throw new SfBatchException("SFBATCH_JOURNAL_DAMAGED", s"${entryPath(version)} cannot be read (${e.getMessage}). Restore it from a backup of the store.", e)
+        throw new SfBatchException(
+          "SFBATCH_JOURNAL_DAMAGED",
+          s"${entryPath(version)} cannot be read (${e.getMessage}). Restore it from a backup of the store.",
+          e
+        )
     }
 
   private def existing(version: Long): Entry = entry(version).getOrElse(
-    throw new SfBatchException("SFBATCH_JOURNAL_DAMAGED", s"${entryPath(version)} is missing, though later versions exist. Restore it from a backup of the store.")
+    throw new SfBatchException(
+      "SFBATCH_JOURNAL_DAMAGED",
+      s"${entryPath(version)} is missing, though later versions exist. Restore it from a backup of the store."
+    )
   )
 
   /** The commit point: true when `entry` is now version `entry.version`. */
   def commit(entry: Entry): Boolean =
-    store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || this.entry(entry.version).exists(_.nonce == entry.nonce)
+    store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || this
+      .entry(entry.version)
+      .exists(_.nonce == entry.nonce)
 
   /** `.done`, empty: the metastore showed it. False when it was closed as refused. */
   def markShown(version: Long): Boolean = mark(version, Array.emptyByteArray).isEmpty
@@ -126,7 +149,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   /** Says, before it is made, that a call about these partitions may be under way for an hour. */
   def markUnclear(version: Long, partitions: Iterable[Seq[String]]): Unit = {
     val id = f"${System.currentTimeMillis()}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
-    val node = obj().put("protocol", Protocol.Number).put("version", version).child("partitions", array(partitions)(strings))
+    val node =
+      obj().put("protocol", Protocol.Number).put("version", version).child("partitions", array(partitions)(strings))
     store.createExclusive(new Path(marks, id), bytes(node))
     ()
   }
@@ -137,7 +161,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     store
       .list(marks)
       .map(_.getPath)
-      .filter(p => p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon)
+      .filter(p =>
+        p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon
+      )
       .flatMap(p => store.read(p).toSeq.flatMap(b => parse(b).items("partitions")))
       .map(node => (0 until node.size).map(node.get(_).asText): Seq[String])
       .toSet
@@ -159,7 +185,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     store
       .list(checkpoints)
       .map(_.getPath.getName)
-      .collect { case n if n.length == 20 && n.endsWith(".json.gz") && n.take(12).forall(_.isDigit) => n.take(12).toLong }
+      .collect {
+        case n if n.length == 20 && n.endsWith(".json.gz") && n.take(12).forall(_.isDigit) => n.take(12).toLong
+      }
       .filter(_ <= version)
       .sorted(Ordering[Long].reverse)
       .iterator
@@ -169,7 +197,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   private def checkpointPath(version: Long) = new Path(checkpoints, f"$version%012d.json.gz")
 
-  def writeCheckpoint(state: Snapshot): Unit = { store.createExclusive(checkpointPath(state.version), gzip(Snapshot.toJson(state))); () }
+  def writeCheckpoint(state: Snapshot): Unit = {
+    store.createExclusive(checkpointPath(state.version), gzip(Snapshot.toJson(state))); ()
+  }
 }
 
 /** Who a location belongs to. */

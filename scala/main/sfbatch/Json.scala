@@ -45,7 +45,8 @@ private[sfbatch] object Json {
 
   implicit final class Read(private val node: JsonNode) extends AnyVal {
     def field(name: String): Option[JsonNode] = Option(node.get(name)).filterNot(_.isNull)
-    def text(field: String): String = textOf(field).getOrElse(throw new IllegalArgumentException(s"no '$field' in $node"))
+    def text(field: String): String =
+      textOf(field).getOrElse(throw new IllegalArgumentException(s"no '$field' in $node"))
     def textOf(field: String): Option[String] = this.field(field).map(_.asText)
     def long(field: String): Long = longOf(field).getOrElse(throw new IllegalArgumentException(s"no '$field' in $node"))
     def longOf(field: String): Option[Long] = this.field(field).map(_.asLong)
@@ -62,6 +63,7 @@ private[sfbatch] object Json {
   }
 
   /** `2016-11-02T23:42:52.001Z`, always with milliseconds. */
-  private val instantFormat = java.time.format.DateTimeFormatter.ofPattern("uuuu-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(java.time.ZoneOffset.UTC)
+  private val instantFormat =
+    java.time.format.DateTimeFormatter.ofPattern("uuuu-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(java.time.ZoneOffset.UTC)
   def time(instant: java.time.Instant): String = instantFormat.format(instant)
 }

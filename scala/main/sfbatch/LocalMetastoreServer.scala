@@ -67,10 +67,13 @@ private[sfbatch] object LocalMetastoreServer {
   // A channel nobody refers to is closed by the garbage collector, and its lock goes with it.
   private var serverLock: Option[LocalMetastore.Held] = None
 
-  /** Held until this process ends. Whoever looks whether it is held has a shared lock for a moment, hence the patience. */
+  /** Held until this process ends. Whoever looks whether it is held has a shared lock for a moment, hence the patience.
+    */
   private def holdServerLock(home: Path): Unit = {
     serverLock = Iterator
-      .fill(100) { val held = LocalMetastore.tryLock(LocalMetastore.serverLock(home)); if (held.isEmpty) Thread.sleep(50); held }
+      .fill(100) {
+        val held = LocalMetastore.tryLock(LocalMetastore.serverLock(home)); if (held.isEmpty) Thread.sleep(50); held
+      }
       .collectFirst { case Some(held) => held }
     if (serverLock.isEmpty) {
       System.err.println(s"a metastore runs already under $home")

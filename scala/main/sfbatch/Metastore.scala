@@ -4,7 +4,13 @@ import java.util.{List => JList}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.hive.conf.HiveConf
 import org.apache.hadoop.hive.metastore.HiveMetaStoreClient
-import org.apache.hadoop.hive.metastore.api.{Database, EnvironmentContext, Partition => HivePartition, Table => HiveTable, _}
+import org.apache.hadoop.hive.metastore.api.{
+  Database,
+  EnvironmentContext,
+  Partition => HivePartition,
+  Table => HiveTable,
+  _
+}
 import org.apache.thrift.TException
 import org.apache.thrift.transport.TTransportException
 import scala.collection.JavaConverters._
@@ -16,18 +22,21 @@ sealed abstract class MetastoreFailure(message: String, cause: Throwable) extend
 final class Unclear(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
 
 /** The metastore said no. */
-final class Refused(cause: Throwable) extends MetastoreFailure(s"${cause.getClass.getSimpleName}: ${cause.getMessage}", cause)
+final class Refused(cause: Throwable)
+    extends MetastoreFailure(s"${cause.getClass.getSimpleName}: ${cause.getMessage}", cause)
 
 /** The metastore said no for want of rights. */
 final class Denied(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
 
 /** Others dropped these partitions meanwhile: what is being shown would bring them back. */
-final class Vanished(val values: Set[Seq[String]]) extends MetastoreFailure(s"dropped by others: ${values.map(_.mkString("/")).mkString(", ")}", null)
+final class Vanished(val values: Set[Seq[String]])
+    extends MetastoreFailure(s"dropped by others: ${values.map(_.mkString("/")).mkString(", ")}", null)
 
 /** A later version is shown already: the journal must be listed again before anything is concluded. */
 final class Overtaken extends MetastoreFailure("a later version is shown", null)
 
-/** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not thread-safe.
+/** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not
+  * thread-safe.
   *
   * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand.
   */
@@ -56,11 +65,14 @@ final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
     val started = System.nanoTime()
     // A server that answers "error" may be waiting for its database: again, but not for long.
     def givesUp(e: Exception) =
-      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) Metastore.RetrySeconds else Metastore.RetryAnsweredSeconds) * 1000000000L
+      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) Metastore.RetrySeconds
+                                     else Metastore.RetryAnsweredSeconds) * 1000000000L
     def attempt(pauseMs: Long): T =
       try call(client)
       catch {
-        case e @ (_: NoSuchObjectException | _: NoSuchLockException | _: NoSuchTxnException | _: TxnAbortedException | _: UnknownTableException | _: UnknownDBException) => throw e
+        case e @ (_: NoSuchObjectException | _: NoSuchLockException | _: NoSuchTxnException | _: TxnAbortedException |
+            _: UnknownTableException | _: UnknownDBException) =>
+          throw e
         case e: Exception =>
           close()
           if (givesUp(e))
@@ -82,7 +94,8 @@ final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
       catch { case e: Exception => close(); throw new Unclear(e) }
     try call(connectedClient)
     catch {
-      case e: TException if !Metastore.isTransport(e) => throw (if (Metastore.isDenied(e)) new Denied(e) else new Refused(e))
+      case e: TException if !Metastore.isTransport(e) =>
+        throw (if (Metastore.isDenied(e)) new Denied(e) else new Refused(e))
       case e: Exception => close(); throw new Unclear(e)
     }
   }
@@ -158,12 +171,22 @@ object Metastore {
   }
 
   private def isTransport(e: Throwable): Boolean =
-    e.isInstanceOf[TTransportException] || e.isInstanceOf[org.apache.thrift.protocol.TProtocolException] || !e.isInstanceOf[TException]
+    e.isInstanceOf[TTransportException] || e.isInstanceOf[org.apache.thrift.protocol.TProtocolException] || !e
+      .isInstanceOf[TException]
 
   private def isConnect(e: Throwable): Boolean =
     e.isInstanceOf[MetaException] && String.valueOf(e.getMessage).startsWith("Could not connect to meta store")
 
-  private val denials = Seq("permission denied", "accesscontrolexception", "not authorized", "does not have", "no privilege", "read-only", "readonly", "hiveaccesscontrol")
+  private val denials = Seq(
+    "permission denied",
+    "accesscontrolexception",
+    "not authorized",
+    "does not have",
+    "no privilege",
+    "read-only",
+    "readonly",
+    "hiveaccesscontrol"
+  )
 
   private def isDenied(e: Throwable): Boolean = {
     val text = s"$e".toLowerCase

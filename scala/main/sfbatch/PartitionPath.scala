@@ -9,7 +9,8 @@ object PartitionPath {
   val Default = "__HIVE_DEFAULT_PARTITION__"
 
   private val special: Set[Char] =
-    (('\u0001' to '\u001F') ++ Seq('"', '#', '%', '\'', '*', '/', ':', '=', '?', '\\', '\u007F', '{', '[', ']', '^')).toSet
+    (('\u0001' to '\u001F') ++ Seq('"', '#', '%', '\'', '*', '/', ':', '=', '?', '\\', '\u007F', '{', '[', ']',
+      '^')).toSet
 
   /** As Hive's `FileUtils.escapePathName` (Hive 2.3.9). */
   def escape(text: String): String = text.flatMap(c => if (special(c)) hex(c) else c.toString)
@@ -18,7 +19,10 @@ object PartitionPath {
     val out = new StringBuilder
     var i = 0
     while (i < text.length) {
-      val coded = if (text.charAt(i) == '%' && i + 2 < text.length) scala.util.Try(Integer.parseInt(text.substring(i + 1, i + 3), 16)).toOption else None
+      val coded =
+        if (text.charAt(i) == '%' && i + 2 < text.length)
+          scala.util.Try(Integer.parseInt(text.substring(i + 1, i + 3), 16)).toOption
+        else None
       coded match {
         case Some(code) => out.append(code.toChar); i += 3
         case None => out.append(text.charAt(i)); i += 1
@@ -36,12 +40,16 @@ object PartitionPath {
 
   private def stored(value: String): String = if (value == null || value.isEmpty) Default else value
 
-  /** `Seq("2016", "a/b")` to `2016/a%2Fb` (style value) or `year=2016/x=a%2Fb` (style hive); `""` for an unpartitioned table. */
+  /** `Seq("2016", "a/b")` to `2016/a%2Fb` (style value) or `year=2016/x=a%2Fb` (style hive); `""` for an unpartitioned
+    * table.
+    */
   def directory(style: PartitionStyle, columns: Seq[String], values: Seq[String]): String = {
     require(columns.size == values.size, s"$columns against $values")
     columns
       .zip(values.map(stored))
-      .map { case (name, value) => if (style == PartitionStyle.Hive) s"${escape(name)}=${escape(value)}" else segment(value) }
+      .map { case (name, value) =>
+        if (style == PartitionStyle.Hive) s"${escape(name)}=${escape(value)}" else segment(value)
+      }
       .mkString("/")
   }
 

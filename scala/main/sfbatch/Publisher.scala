@@ -1,19 +1,29 @@
 package sfbatch
 
 import org.apache.hadoop.fs.Path
-import org.apache.hadoop.hive.metastore.api.{FieldSchema, Partition => HivePartition, SerDeInfo, StorageDescriptor, Table => HiveTable}
+import org.apache.hadoop.hive.metastore.api.{
+  FieldSchema,
+  Partition => HivePartition,
+  SerDeInfo,
+  StorageDescriptor,
+  Table => HiveTable
+}
 import scala.collection.JavaConverters._
 
 /** What the metastore shows of one partition. */
 final case class Observed(location: Path, version: Option[Long], partition: Option[HivePartition])
 
-/** Makes the metastore show what the journal says (step 9); sends each change once and believes only what it reads back. */
+/** Makes the metastore show what the journal says (step 9); sends each change once and believes only what it reads
+  * back.
+  */
 final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
   private val names = table.partitionColumns.map(_.name)
   private val empty = journal.store.qualified(journal.emptyDirectory)
 
   def locationOf(values: Seq[String], shown: Shown): Path =
-    journal.store.qualified(shown.location.map(new Path(_)).getOrElse(PartitionPath.batch(table, values, shown.batchId.get)))
+    journal.store.qualified(
+      shown.location.map(new Path(_)).getOrElse(PartitionPath.batch(table, values, shown.batchId.get))
+    )
 
   /** One metastore request for up to 1,000 partitions. */
   def observe(values: Iterable[Seq[String]]): Map[Seq[String], Observed] =
@@ -21,13 +31,17 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     else if (!table.isPartitioned) {
       val now = hiveTable()
       Map(Seq.empty[String] -> observed(now.getSd, now.getParameters, None))
-    }
-    else
-      metastore.partitions(table.database, table.name, values.map(PartitionPath.name(names, _)).toSeq).map { case (v, p) =>
-        v -> observed(p.getSd, p.getParameters, Some(p))
+    } else
+      metastore.partitions(table.database, table.name, values.map(PartitionPath.name(names, _)).toSeq).map {
+        case (v, p) =>
+          v -> observed(p.getSd, p.getParameters, Some(p))
       }
 
-  private def observed(sd: StorageDescriptor, parameters: java.util.Map[String, String], p: Option[HivePartition]): Observed =
+  private def observed(
+      sd: StorageDescriptor,
+      parameters: java.util.Map[String, String],
+      p: Option[HivePartition]
+  ): Observed =
     Observed(
       journal.store.qualified(new Path(sd.getLocation)),
       Option(parameters.get(Table.Version)).flatMap(v => scala.util.Try(v.toLong).toOption),
@@ -36,7 +50,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
 
   /** The table object now. @throws SfBatchException SFBATCH_UNKNOWN_TABLE, SFBATCH_TABLE_ID_MISMATCH */
   def hiveTable(): HiveTable = {
-    val now = metastore.table(table.database, table.name).getOrElse(throw Errors.unknownTable(table.database, table.name))
+    val now =
+      metastore.table(table.database, table.name).getOrElse(throw Errors.unknownTable(table.database, table.name))
     val id = now.getParameters.get(Table.Id)
     if (id != table.id)
       throw new SfBatchException(
@@ -50,7 +65,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
   def agrees(values: Seq[String], shown: Option[Shown], observed: Option[Observed]): Boolean = (shown, observed) match {
     case (None, None) => true
     case (None, Some(o)) => isPlaceholder(o)
-    case (Some(s), Some(o)) => o.location == locationOf(values, s) && (s.batchId.isEmpty || o.version.contains(s.version))
+    case (Some(s), Some(o)) =>
+      o.location == locationOf(values, s) && (s.batchId.isEmpty || o.version.contains(s.version))
     case (Some(_), None) => false
   }
 
@@ -58,12 +74,19 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
 
   /** Until the metastore shows every target.
     *
-    * @param version the newest the caller knows of; a partition that shows a later one raises Overtaken
-    * @param known what was just observed of the targets, to save a request
-    * @param isNew whether a partition was absent before: only such a one is added (docs/adr/0102)
-    * @param remove whether absent partitions are dropped too, after they show no row (rollback and drop_partition alone: docs/adr/0105)
-    * @param unclear called once, before it goes on after an answer that did not come
-    * @throws Vanished; Overtaken; Denied; Refused after three refusals; SfBatchException SFBATCH_PUBLISH_UNCLEAR after two minutes
+    * @param version
+    *   the newest the caller knows of; a partition that shows a later one raises Overtaken
+    * @param known
+    *   what was just observed of the targets, to save a request
+    * @param isNew
+    *   whether a partition was absent before: only such a one is added (docs/adr/0102)
+    * @param remove
+    *   whether absent partitions are dropped too, after they show no row (rollback and drop_partition alone:
+    *   docs/adr/0105)
+    * @param unclear
+    *   called once, before it goes on after an answer that did not come
+    * @throws Vanished;
+    *   Overtaken; Denied; Refused after three refusals; SfBatchException SFBATCH_PUBLISH_UNCLEAR after two minutes
     */
   def show(
       version: Long,
@@ -76,7 +99,9 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     var refusals = 0
     var unclearSince = 0L
     var now = known.getOrElse(observe(targets.keys))
-    def pending = targets.filterNot { case (v, s) => agrees(v, s, now.get(v)) && !(remove && s.isEmpty && now.contains(v)) }
+    def pending = targets.filterNot { case (v, s) =>
+      agrees(v, s, now.get(v)) && !(remove && s.isEmpty && now.contains(v))
+    }
     var todo = pending
     while (todo.nonEmpty) {
       if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version))) throw new Overtaken
@@ -103,17 +128,25 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     }
   }
 
-  private def send(version: Long, targets: Map[Seq[String], Option[Shown]], now: Map[Seq[String], Observed], remove: Boolean): Unit =
+  private def send(
+      version: Long,
+      targets: Map[Seq[String], Option[Shown]],
+      now: Map[Seq[String], Observed],
+      remove: Boolean
+  ): Unit =
     if (!table.isPartitioned) targets.values.flatten.foreach(alterTable)
     else {
       val shows = targets.collect { case (values, Some(shown)) => values -> shown }
       val leaving = (targets.keySet -- shows.keySet).toSeq.filter(now.contains)
       val (there, fresh) = shows.toSeq.partition { case (values, _) => now.contains(values) }
       lazy val base = hiveTable()
-      if (leaving.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce) metastore.addPartitions(fresh.map { case (v, s) => build(base, v, s) })
+      if (leaving.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce)
+        metastore.addPartitions(fresh.map { case (v, s) => build(base, v, s) })
       else {
         if (fresh.nonEmpty || leaving.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
-        fresh.grouped(Publisher.AddByPlaceholder).foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s), 0) }))
+        fresh
+          .grouped(Publisher.AddByPlaceholder)
+          .foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s), 0) }))
         Step("placed", table)
         val altered = there.map { case (v, s) => alter(now(v).partition.get.deepCopy(), v, s) } ++
           fresh.map { case (v, s) => build(base, v, s) } ++
@@ -180,7 +213,16 @@ object Publisher {
   def fieldSchema(c: Column): FieldSchema = new FieldSchema(c.name, c.dataType, c.comment.orNull)
 
   private val statistics =
-    Set("numRows", "numFiles", "totalSize", "rawDataSize", "numFilesErasureCoded", "COLUMN_STATS_ACCURATE", "transient_lastDdlTime", "numPartitions")
+    Set(
+      "numRows",
+      "numFiles",
+      "totalSize",
+      "rawDataSize",
+      "numFilesErasureCoded",
+      "COLUMN_STATS_ACCURATE",
+      "transient_lastDdlTime",
+      "numPartitions"
+    )
 
   def withoutStatistics(parameters: Map[String, String]): Map[String, String] =
     parameters.filterNot { case (k, _) => statistics(k) || k.startsWith("spark.sql.statistics.") }

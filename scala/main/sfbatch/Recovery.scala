@@ -17,8 +17,10 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
   private val reasserted = mutable.LinkedHashSet.empty[String]
   def result: RecoverResult = RecoverResult(finished.toSeq, aborted.toSeq, reasserted.toSeq)
 
-  /** @param touch partitions about to be changed, given the state; others' changes to them are recorded
-    * @param thorough also compares every partition touched in the last hour
+  /** @param touch
+    *   partitions about to be changed, given the state; others' changes to them are recorded
+    * @param thorough
+    *   also compares every partition touched in the last hour
     */
   def settle(touch: Snapshot => Set[Seq[String]], thorough: Boolean = false): Settled = {
     val tail = journal.tail()
@@ -30,7 +32,10 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       val compared = touched ++ unclear ++ (if (thorough) snapshot.touchedRecently else Set.empty)
       val observed = publisher.observe(compared)
       val differing = compared.toSeq.filterNot(v => publisher.agrees(v, snapshot.partitions.get(v), observed.get(v)))
-      val overtaken = differing.exists(v => observed.get(v).flatMap(_.version).exists(_ > snapshot.version)) && journal.hasVersion(snapshot.version + 1)
+      val overtaken =
+        differing.exists(v => observed.get(v).flatMap(_.version).exists(_ > snapshot.version)) && journal.hasVersion(
+          snapshot.version + 1
+        )
       val (late, foreign) = differing.partition(v => isLate(v, snapshot, observed.get(v), unclear(v)))
       val others = foreign.filter(v => touched(v) || thorough)
       // Whatever was sent, the journal is listed again: only a pass with nothing to do says how things are (docs/adr/0103).
@@ -54,22 +59,36 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       reasserted ++= late.map(PartitionPath.name(table.partitionColumns.map(_.name), _))
     } catch {
       case _: Vanished | _: Overtaken => () // the next pass sees it
-      case e: Denied => throw recoveryNeeded(snapshot.version, journal.entry(snapshot.version).map(_.caller.user).getOrElse("unknown"), e)
+      case e: Denied =>
+        throw recoveryNeeded(
+          snapshot.version,
+          journal.entry(snapshot.version).map(_.caller.user).getOrElse("unknown"),
+          e
+        )
       case e: Refused => throw refused(snapshot.version, e)
     }
   }
 
-  /** Only our own calls leave a version of ours that is not the journal's; whoever else changes a partition keeps its parameters or drops them. */
+  /** Only our own calls leave a version of ours that is not the journal's; whoever else changes a partition keeps its
+    * parameters or drops them.
+    */
   private def isLate(values: Seq[String], snapshot: Snapshot, observed: Option[Observed], unclear: Boolean): Boolean =
     (snapshot.partitions.get(values), observed) match {
       case (Some(_), None) => unclear && snapshot.dropped.contains(values)
       case (Some(s), Some(o)) =>
-        publisher.isPlaceholder(o) || (s.batchId.isDefined || unclear) && o.version.exists(v => v != s.version && v <= snapshot.version)
-      case (None, Some(o)) => publisher.isPlaceholder(o) || snapshot.dropped.contains(values) && o.version.exists(_ <= snapshot.version)
+        publisher.isPlaceholder(o) || (s.batchId.isDefined || unclear) && o.version.exists(v =>
+          v != s.version && v <= snapshot.version
+        )
+      case (None, Some(o)) =>
+        publisher.isPlaceholder(o) || snapshot.dropped.contains(values) && o.version.exists(_ <= snapshot.version)
       case (None, None) => false
     }
 
-  private def recordExternal(snapshot: Snapshot, values: Seq[Seq[String]], observed: Map[Seq[String], Observed]): Unit = {
+  private def recordExternal(
+      snapshot: Snapshot,
+      values: Seq[Seq[String]],
+      observed: Map[Seq[String], Observed]
+  ): Unit = {
     val version = snapshot.version + 1
     val changes = values.map { v =>
       val to = observed.get(v).map { o =>
@@ -101,17 +120,23 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
 
   private def finish(entry: Entry, newest: Long): Unit = {
     Step("recover", entry.version)
-    val strangers = entry.changes.collect { case PartitionChange(v, Some(s), _) if !trusted(v, s) => publisher.locationOf(v, s).toString }
+    val strangers = entry.changes.collect {
+      case PartitionChange(v, Some(s), _) if !trusted(v, s) => publisher.locationOf(v, s).toString
+    }
     if (strangers.nonEmpty && Recovery.showsPartitions(entry)) {
-      Recovery.log.warn(s"version ${entry.version} of $table shows ${strangers.head}, which is not a batch of this table: closing it by an abort.")
+      Recovery.log.warn(
+        s"version ${entry.version} of $table shows ${strangers.head}, which is not a batch of this table: closing it by an abort."
+      )
       close(entry, Set.empty)
     } else if (show(entry, None, markFirst = true)) finished += entry.version
   }
 
   /** Step 9 and 10 for a committed version. False when it was closed instead.
     *
-    * @param markFirst its writer may still be about (or we are not it): what is sent may come late
-    * @throws SfBatchException SFBATCH_RECOVERY_NEEDED, SFBATCH_PUBLISH_REFUSED
+    * @param markFirst
+    *   its writer may still be about (or we are not it): what is sent may come late
+    * @throws SfBatchException
+    *   SFBATCH_RECOVERY_NEEDED, SFBATCH_PUBLISH_REFUSED
     */
   def show(entry: Entry, known: Option[Map[Seq[String], Observed]], markFirst: Boolean): Boolean = {
     val targets = entry.changes.map(c => c.values -> c.to).toMap
@@ -122,7 +147,14 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
         if (markFirst) journal.markUnclear(entry.version, targets.keys)
         Step("showing", entry.version)
         val removes = Set("rollback", "drop_partition", "repair").contains(entry.operation)
-        publisher.show(entry.version, targets, known, isNew, removes, () => journal.markUnclear(entry.version, targets.keys))
+        publisher.show(
+          entry.version,
+          targets,
+          known,
+          isNew,
+          removes,
+          () => journal.markUnclear(entry.version, targets.keys)
+        )
       }
       Step("shown", entry.version)
       val shown = journal.markShown(entry.version)
@@ -130,8 +162,10 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       shown
     } catch {
       case e: Vanished => close(entry, e.values); false
-      case _: Overtaken => journal.markShown(entry.version) // a later version is there only because this one was finished or closed
-      case e: Denied if entry.caller.user != caller.user || entry.operation == "abort" => throw recoveryNeeded(entry.version, entry.caller.user, e)
+      case _: Overtaken =>
+        journal.markShown(entry.version) // a later version is there only because this one was finished or closed
+      case e: Denied if entry.caller.user != caller.user || entry.operation == "abort" =>
+        throw recoveryNeeded(entry.version, entry.caller.user, e)
       case e: Refused if entry.operation == "abort" => throw refused(entry.version, e)
       case e @ (_: Denied | _: Refused) => close(entry, Set.empty); failed = Some(e); false
     }
@@ -140,9 +174,11 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
   /** Why the metastore refused the version that was closed last. */
   var failed: Option[Throwable] = None
 
-  private def close(entry: Entry, vanished: Set[Seq[String]]): Unit = if (journal.markRefused(entry.version)) abort(entry, vanished)
+  private def close(entry: Entry, vanished: Set[Seq[String]]): Unit =
+    if (journal.markRefused(entry.version)) abort(entry, vanished)
 
-  /** The version after a refused one: its partitions show again what they showed before; those that others dropped stay dropped.
+  /** The version after a refused one: its partitions show again what they showed before; those that others dropped stay
+    * dropped.
     *
     * The abort of an abort repeats it (docs/adr/0104).
     */
@@ -150,9 +186,17 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     val before = journal.snapshot(entry.version - 1)
     def restored(c: PartitionChange) = if (entry.operation == "abort") c.to else before.partitions.get(c.values)
     val closing = draft("abort", journal.snapshot(entry.version)).copy(
-      changes = entry.changes.map(c => PartitionChange(c.values, if (vanished(c.values)) None else restored(c), c.to.map(s => Previous(s.batchId, entry.version)))),
+      changes = entry.changes.map(c =>
+        PartitionChange(
+          c.values,
+          if (vanished(c.values)) None else restored(c),
+          c.to.map(s => Previous(s.batchId, entry.version))
+        )
+      ),
       aborts = Some(entry.version),
-      txnsRestored = if (entry.operation == "abort") entry.txnsRestored else entry.txn.map(t => t.appId -> before.txns.get(t.appId)).toMap
+      txnsRestored =
+        if (entry.operation == "abort") entry.txnsRestored
+        else entry.txn.map(t => t.appId -> before.txns.get(t.appId)).toMap
     )
     if (journal.commit(closing)) {
       Step("aborting", entry.version)
@@ -162,13 +206,16 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     }
   }
 
-  /** `<root>/<partition>/<14 digits>` with a claim, or an adopted place under the root: a forged journal must not move a partition elsewhere. */
+  /** `<root>/<partition>/<14 digits>` with a claim, or an adopted place under the root: a forged journal must not move
+    * a partition elsewhere.
+    */
   private def trusted(values: Seq[String], shown: Shown): Boolean = shown.batchId match {
     case Some(id) => shown.location.isEmpty && journal.isClaimed(id)
     case None =>
       val location = publisher.locationOf(values, shown)
       val root = journal.store.qualified(table.root)
-      Iterator.iterate(location)(_.getParent).takeWhile(_ != null).contains(root) || location == Catalog.adoptedLocation(root)
+      Iterator.iterate(location)(_.getParent).takeWhile(_ != null).contains(root) || location == Catalog
+        .adoptedLocation(root)
   }
 
   private def refused(version: Long, cause: Throwable) = new SfBatchException(
@@ -199,5 +246,6 @@ object Recovery {
     )
 
   /** Operations whose partitions the metastore is made to show; the others record what is so already, or nothing. */
-  def showsPartitions(entry: Entry): Boolean = !Set("adopt", "external", "anchor", "drop_anchor", "stage", "discard").contains(entry.operation)
+  def showsPartitions(entry: Entry): Boolean =
+    !Set("adopt", "external", "anchor", "drop_anchor", "stage", "discard").contains(entry.operation)
 }

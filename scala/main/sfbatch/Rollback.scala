@@ -1,6 +1,7 @@
 package sfbatch
 
-/** Brings partitions back to what a version showed, their own columns included; itself a version, so it can be undone. */
+/** Brings partitions back to what a version showed, their own columns included; itself a version, so it can be undone.
+  */
 private[sfbatch] final class Rollback(table: Table, journal: Journal, transaction: Transaction, template: Entry) {
   private val names = table.partitionColumns.map(_.name)
 
@@ -12,7 +13,10 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
     def changes(now: Snapshot): Seq[PartitionChange] = {
       val present = now.partitions.filter { case (v, _) => filter.forall(_.matches(v)) }
       if (filter.isDefined && present.isEmpty && wanted.isEmpty)
-        throw new SfBatchException("SFBATCH_UNKNOWN_PARTITION", s"$table has no partition ${partition.get.map { case (k, v) => s"$k=$v" }.mkString("/")}, neither now nor at version $target.")
+        throw new SfBatchException(
+          "SFBATCH_UNKNOWN_PARTITION",
+          s"$table has no partition ${partition.get.map { case (k, v) => s"$k=$v" }.mkString("/")}, neither now nor at version $target."
+        )
       (present.keySet ++ wanted.keySet).toSeq.sortBy(_.mkString("\u0000")).flatMap { v =>
         (present.get(v), wanted.get(v)) match {
           case (Some(a), Some(b)) if a.sameData(b) => None
@@ -30,20 +34,36 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
       } match {
         case Left(()) => RollbackResult(None, target, Nil, None)
         case Right(entry) =>
-          val where = partition.map(p => s", partition => '${p.map { case (k, v) => s"$k=$v" }.mkString("/")}'").getOrElse("")
-          RollbackResult(Some(entry.version), target, entry.changes.map(describe), Some(s"CALL sfbatch.rollback(table => '$table', to => '${entry.version - 1}'$where)"))
+          val where =
+            partition.map(p => s", partition => '${p.map { case (k, v) => s"$k=$v" }.mkString("/")}'").getOrElse("")
+          RollbackResult(
+            Some(entry.version),
+            target,
+            entry.changes.map(describe),
+            Some(s"CALL sfbatch.rollback(table => '$table', to => '${entry.version - 1}'$where)")
+          )
       }
   }
 
   private def describe(c: PartitionChange): Change = {
     val action = if (c.to.isEmpty) "leaves" else if (c.previous.isEmpty) "returns" else "restored"
-    Change(PartitionPath.name(names, c.values), c.previous.flatMap(_.batchId).map(_.value), c.to.flatMap(_.batchId).map(_.value), action)
+    Change(
+      PartitionPath.name(names, c.values),
+      c.previous.flatMap(_.batchId).map(_.value),
+      c.to.flatMap(_.batchId).map(_.value),
+      action
+    )
   }
 
   private def stillThere(c: PartitionChange): Unit = c.to.foreach { shown =>
-    val location = shown.location.map(new org.apache.hadoop.fs.Path(_)).getOrElse(PartitionPath.batch(table, c.values, shown.batchId.get))
+    val location = shown.location
+      .map(new org.apache.hadoop.fs.Path(_))
+      .getOrElse(PartitionPath.batch(table, c.values, shown.batchId.get))
     if (!journal.store.exists(location))
-      throw new SfBatchException("SFBATCH_BATCH_GONE", s"$location is no longer there: partition ${PartitionPath.name(names, c.values)} of $table cannot go back to it. Nothing was changed.")
+      throw new SfBatchException(
+        "SFBATCH_BATCH_GONE",
+        s"$location is no longer there: partition ${PartitionPath.name(names, c.values)} of $table cannot go back to it. Nothing was changed."
+      )
   }
 
   private def wasRefused(version: Long): Boolean = journal.entry(version + 1).exists(_.aborts.contains(version))
@@ -54,10 +74,24 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
       val id = BatchId.parse(to)
       (1L to newest).iterator
         .flatMap(journal.entry)
-        .find(e => e.operation != "abort" && e.changes.exists(_.to.exists(_.batchId.contains(id))) && !wasRefused(e.version))
+        .find(e =>
+          e.operation != "abort" && e.changes.exists(_.to.exists(_.batchId.contains(id))) && !wasRefused(e.version)
+        )
         .map(_.version)
-        .getOrElse(throw new SfBatchException("SFBATCH_UNKNOWN_VERSION", s"no version of $table published batch $to. CALL sfbatch.history(table => '$table') lists them."))
-    } else if (to.nonEmpty && to.length < 14 && to.forall(_.isDigit) && to.toLong >= 1 && to.toLong <= newest && !wasRefused(to.toLong)) to.toLong
+        .getOrElse(
+          throw new SfBatchException(
+            "SFBATCH_UNKNOWN_VERSION",
+            s"no version of $table published batch $to. CALL sfbatch.history(table => '$table') lists them."
+          )
+        )
+    } else if (
+      to.nonEmpty && to.length < 14 && to.forall(_.isDigit) && to.toLong >= 1 && to.toLong <= newest && !wasRefused(
+        to.toLong
+      )
+    ) to.toLong
     else
-      throw new SfBatchException("SFBATCH_UNKNOWN_VERSION", s"'$to' is no version of $table that was shown: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them.")
+      throw new SfBatchException(
+        "SFBATCH_UNKNOWN_VERSION",
+        s"'$to' is no version of $table that was shown: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them."
+      )
 }

@@ -1,10 +1,21 @@
 package sfbatch
 
 import org.apache.spark.sql.SparkSessionExtensions
-import org.apache.spark.sql.sfbatch.{CallRule, CreateTableRule, Guards, SfBatchParser, SourceRule, Warehouses, WriteRule, WriteTo}
+import org.apache.spark.sql.sfbatch.{
+  CallRule,
+  CreateTableRule,
+  Guards,
+  SfBatchParser,
+  SourceRule,
+  Warehouses,
+  WriteRule,
+  WriteTo
+}
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** `spark.sql.extensions=sfbatch.SfBatchExtensions`: everything sfbatch adds to a session; must leave other tables alone. */
+/** `spark.sql.extensions=sfbatch.SfBatchExtensions`: everything sfbatch adds to a session; must leave other tables
+  * alone.
+  */
 class SfBatchExtensions extends (SparkSessionExtensions => Unit) {
   override def apply(extensions: SparkSessionExtensions): Unit = {
     Warehouses.ensureMetastore()

@@ -16,7 +16,8 @@ final case class Shown(
     bytes: Option[Long],
     files: Option[Long]
 ) {
-  def sameData(other: Shown): Boolean = batchId == other.batchId && location == other.location && schema == other.schema && storage == other.storage
+  def sameData(other: Shown): Boolean =
+    batchId == other.batchId && location == other.location && schema == other.schema && storage == other.storage
 }
 
 /** The state of a table after one version. Pure: `replay` is the protocol's one definition of what a journal means. */
@@ -45,7 +46,8 @@ final case class Snapshot(
       case "stage" =>
         val batch = entry.changes.flatMap(c => c.to.map(c.values -> _)).toMap
         next.copy(staged = staged ++ entry.staged.map(_ -> batch))
-      case "publish" | "discard" => entry.changes.foldLeft(next.copy(staged = staged -- entry.staged))(Snapshot.change(entry))
+      case "publish" | "discard" =>
+        entry.changes.foldLeft(next.copy(staged = staged -- entry.staged))(Snapshot.change(entry))
       case _ => entry.changes.foldLeft(next)(Snapshot.change(entry))
     }
     val marked = shown.copy(
@@ -88,7 +90,8 @@ object Snapshot {
     val schemaIndex = schemas.zipWithIndex.toMap
     val storageIndex = storages.zipWithIndex.toMap
     def shownJson(values: Seq[String], p: Shown): JsonNode = {
-      val node = obj().child("values", strings(values)).maybe("batch_id", p.batchId.map(_.value)).maybe("location", p.location)
+      val node =
+        obj().child("values", strings(values)).maybe("batch_id", p.batchId.map(_.value)).maybe("location", p.location)
       node.put("version", p.version).put("schema", schemaIndex(p.schema)).put("storage", storageIndex(p.storage))
       node.maybeLong("rows", p.rows).maybeLong("bytes", p.bytes).maybeLong("files", p.files)
     }
@@ -97,7 +100,9 @@ object Snapshot {
     val anchors = obj()
     s.anchors.toSeq.sorted.foreach { case (name, v) => anchors.put(name, v) }
     val staged = obj()
-    s.staged.toSeq.sortBy(_._1).foreach { case (id, m) => staged.child(id, array(sorted(m)) { case (v, p) => shownJson(v, p) }) }
+    s.staged.toSeq.sortBy(_._1).foreach { case (id, m) =>
+      staged.child(id, array(sorted(m)) { case (v, p) => shownJson(v, p) })
+    }
     val recent = obj()
     s.recent.toSeq.sortBy(_._1).foreach { case (v, t) => recent.put(v.toString, time(t)) }
     obj()
@@ -110,7 +115,12 @@ object Snapshot {
       .child("txns", txns)
       .child("anchors", anchors)
       .child("staged", staged)
-      .child("dropped", array(s.dropped.toSeq.sortBy(_._1.mkString("\u0000"))) { case (v, n) => obj().child("values", strings(v)).put("version", n) })
+      .child(
+        "dropped",
+        array(s.dropped.toSeq.sortBy(_._1.mkString("\u0000"))) { case (v, n) =>
+          obj().child("values", strings(v)).put("version", n)
+        }
+      )
       .child("recent", recent)
   }
 

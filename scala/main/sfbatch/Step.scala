@@ -2,7 +2,8 @@ package sfbatch
 
 /** The steps of the protocol as a process passes them: logged at DEBUG, and the places where tests kill or pause it.
   *
-  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop[:<n>]`: at the n-th passing (default 1) of that step the process dies as by `kill -9`, or stops as by `kill -STOP`.
+  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop[:<n>]`: at the n-th passing (default 1) of that step the process dies as by
+  * `kill -9`, or stops as by `kill -STOP`.
   */
 private[sfbatch] object Step {
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Step")

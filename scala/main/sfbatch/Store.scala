@@ -44,14 +44,23 @@ object Store {
     try body
     catch {
       case e @ (_: AccessDeniedException | _: AccessControlException) => throw denied(what, e)
-      case e: FileNotFoundException if String.valueOf(e.getMessage).contains("Permission denied") => throw denied(what, e)
+      case e: FileNotFoundException if String.valueOf(e.getMessage).contains("Permission denied") =>
+        throw denied(what, e)
       case e: IOException if String.valueOf(e.getMessage).contains("Permission denied") => throw denied(what, e)
       case e: IOException =>
-        throw new SfBatchException("SFBATCH_STORE_FAILED", s"$what: ${e.getMessage}. Nothing that was published has changed; mend the store and run again.", e)
+        throw new SfBatchException(
+          "SFBATCH_STORE_FAILED",
+          s"$what: ${e.getMessage}. Nothing that was published has changed; mend the store and run again.",
+          e
+        )
     }
 
   private def denied(what: String, e: Throwable) =
-    new SfBatchException("SFBATCH_NO_PERMISSION", s"$what: no permission (${e.getMessage}). Ask for write access to the table's location.", e)
+    new SfBatchException(
+      "SFBATCH_NO_PERMISSION",
+      s"$what: no permission (${e.getMessage}). Ask for write access to the table's location.",
+      e
+    )
 }
 
 /** Local disk: a temporary file, fsync, and a hard link, which fails if the name exists.

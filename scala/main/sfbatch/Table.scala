@@ -6,7 +6,12 @@ import org.apache.hadoop.fs.Path
 final case class Column(name: String, dataType: String, comment: Option[String] = None)
 
 /** How files are read and written, as a Hive storage descriptor says it. */
-final case class Storage(inputFormat: String, outputFormat: String, serde: String, serdeProperties: Map[String, String] = Map.empty)
+final case class Storage(
+    inputFormat: String,
+    outputFormat: String,
+    serde: String,
+    serdeProperties: Map[String, String] = Map.empty
+)
 
 /** The formats that can be written. */
 sealed abstract class Format(val name: String, val storage: Storage)
@@ -16,9 +21,14 @@ object Format {
   case object Parquet
       extends Format(
         "parquet",
-        Storage(s"$hive.parquet.MapredParquetInputFormat", s"$hive.parquet.MapredParquetOutputFormat", s"$hive.parquet.serde.ParquetHiveSerDe")
+        Storage(
+          s"$hive.parquet.MapredParquetInputFormat",
+          s"$hive.parquet.MapredParquetOutputFormat",
+          s"$hive.parquet.serde.ParquetHiveSerDe"
+        )
       )
-  case object Orc extends Format("orc", Storage(s"$hive.orc.OrcInputFormat", s"$hive.orc.OrcOutputFormat", s"$hive.orc.OrcSerde"))
+  case object Orc
+      extends Format("orc", Storage(s"$hive.orc.OrcInputFormat", s"$hive.orc.OrcOutputFormat", s"$hive.orc.OrcSerde"))
   case object Text
       extends Format(
         "text",
@@ -42,7 +52,10 @@ object PartitionStyle {
     case "value" => Value
     case "hive" => Hive
     case other =>
-      throw new SfBatchException("SFBATCH_BAD_OPTION", s"sfbatch.partition-style = '$other': expected 'value' or 'hive'.")
+      throw new SfBatchException(
+        "SFBATCH_BAD_OPTION",
+        s"sfbatch.partition-style = '$other': expected 'value' or 'hive'."
+      )
   }
 }
 

@@ -10,10 +10,17 @@ import scala.util.control.NonFatal
 
 /** Keeps writers of one table apart, through the metastore's lock API; blocks no reader, and safety never rests on it.
   *
-  * A dead holder's lock may never expire (the metastore's reaper often does not run), so a waiter that has itself seen a holder
-  * not heartbeat for three of the holder's intervals unlocks it: safe, because a version is committed by an exclusive create.
+  * A dead holder's lock may never expire (the metastore's reaper often does not run), so a waiter that has itself seen
+  * a holder not heartbeat for three of the holder's intervals unlocks it: safe, because a version is committed by an
+  * exclusive create.
   */
-final class TableLock(metastore: Metastore, newMetastore: () => Metastore, tableId: String, caller: Caller, settings: TableLock.Settings) {
+final class TableLock(
+    metastore: Metastore,
+    newMetastore: () => Metastore,
+    tableId: String,
+    caller: Caller,
+    settings: TableLock.Settings
+) {
   private val nonce = java.util.UUID.randomUUID().toString
   private var held: Option[Long] = None
   private var heart: Option[Heart] = None
@@ -35,10 +42,17 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
     heart.foreach(_.close())
     heart = None
     held.foreach { id =>
-      try metastore.read { c =>
-        try c.unlock(new UnlockRequest(id))
-        catch { case _: NoSuchLockException => () }
-      } catch { case NonFatal(e) => TableLock.log.warn(s"lock $id of table $tableId was not released (${e.getMessage}); it will be taken for dead.") }
+      try
+        metastore.read { c =>
+          try c.unlock(new UnlockRequest(id))
+          catch { case _: NoSuchLockException => () }
+        }
+      catch {
+        case NonFatal(e) =>
+          TableLock.log.warn(
+            s"lock $id of table $tableId was not released (${e.getMessage}); it will be taken for dead."
+          )
+      }
     }
     held = None
   }
@@ -50,13 +64,20 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
     val request = new LockRequest(java.util.Collections.singletonList(component), caller.user, caller.host)
     request.setAgentInfo(s"sfbatch:$nonce:${settings.heartbeatMs}")
     var sent = false
-    try metastore.read { c =>
-      // The answer to an earlier attempt may have been lost: the nonce finds our own lock.
-      val lost = if (sent) others(c, _ => true).find(_.getAgentInfo == request.getAgentInfo).map(_.getLockid) else None
-      sent = true
-      lost.getOrElse(c.lock(request).getLockid)
-    } catch {
-      case e: SfBatchException if e.getCause != null && !e.getCause.isInstanceOf[org.apache.thrift.transport.TTransportException] && String.valueOf(e.getCause.getMessage).toUpperCase.contains("HIVE_LOCKS") =>
+    try
+      metastore.read { c =>
+        // The answer to an earlier attempt may have been lost: the nonce finds our own lock.
+        val lost =
+          if (sent) others(c, _ => true).find(_.getAgentInfo == request.getAgentInfo).map(_.getLockid) else None
+        sent = true
+        lost.getOrElse(c.lock(request).getLockid)
+      }
+    catch {
+      case e: SfBatchException
+          if e.getCause != null && !e.getCause.isInstanceOf[org.apache.thrift.transport.TTransportException] && String
+            .valueOf(e.getCause.getMessage)
+            .toUpperCase
+            .contains("HIVE_LOCKS") =>
         throw new SfBatchException(
           "SFBATCH_LOCKS_UNAVAILABLE",
           s"the metastore has no lock tables (${e.getCause.getMessage}). Create its transaction schema (hive-txn-schema of its version).",
@@ -65,7 +86,10 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
     }
   }
 
-  private def others(c: ThriftHiveMetastore.Iface, which: ShowLocksResponseElement => Boolean): Seq[ShowLocksResponseElement] = {
+  private def others(
+      c: ThriftHiveMetastore.Iface,
+      which: ShowLocksResponseElement => Boolean
+  ): Seq[ShowLocksResponseElement] = {
     val request = new ShowLocksRequest
     request.setDbname(TableLock.Database)
     request.setTablename(TableLock.pseudoTable(tableId))
@@ -87,11 +111,16 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
         lookedAt = now
         val ahead = metastore.read(c => others(c, _.getLockid < id))
         ahead.foreach { lock =>
-          val interval = Option(lock.getAgentInfo).map(_.split(':')).collect { case Array("sfbatch", _, ms) if ms.forall(_.isDigit) => ms.toLong }.getOrElse(settings.heartbeatMs)
+          val interval = Option(lock.getAgentInfo)
+            .map(_.split(':'))
+            .collect { case Array("sfbatch", _, ms) if ms.forall(_.isDigit) => ms.toLong }
+            .getOrElse(settings.heartbeatMs)
           seen.get(lock.getLockid) match {
             case Some(TableLock.Seen(heartbeat, since)) if heartbeat == lock.getLastheartbeat =>
               if (now - since > TimeUnit.MILLISECONDS.toNanos(3 * interval)) {
-                TableLock.log.warn(s"taking the lock of table $tableId from ${lock.getUser}@${lock.getHostname}, which has not shown life for ${3 * interval} ms.")
+                TableLock.log.warn(
+                  s"taking the lock of table $tableId from ${lock.getUser}@${lock.getHostname}, which has not shown life for ${3 * interval} ms."
+                )
                 metastore.read { c =>
                   try c.unlock(new UnlockRequest(lock.getLockid))
                   catch { case _: NoSuchLockException => () }
@@ -103,7 +132,9 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
         }
         if (now - toldAt > TimeUnit.SECONDS.toNanos(10)) {
           toldAt = now
-          TableLock.log.warn(s"waiting ${TimeUnit.NANOSECONDS.toSeconds(now - started)} s for the lock of table $tableId; before us: ${ahead.map(l => s"${l.getUser}@${l.getHostname}").mkString(", ")}")
+          TableLock.log.warn(
+            s"waiting ${TimeUnit.NANOSECONDS.toSeconds(now - started)} s for the lock of table $tableId; before us: ${ahead.map(l => s"${l.getUser}@${l.getHostname}").mkString(", ")}"
+          )
         }
         if (now - started > TimeUnit.MILLISECONDS.toNanos(settings.timeoutMs))
           throw new SfBatchException(
@@ -133,7 +164,10 @@ final class TableLock(metastore: Metastore, newMetastore: () => Metastore, table
         val request = new HeartbeatRequest
         request.setLockid(id)
         metastore.read(_.heartbeat(request))
-      } catch { case NonFatal(e) => if (!timer.isShutdown) TableLock.log.warn(s"lock $id of table $tableId: no heartbeat (${e.getMessage})") }
+      } catch {
+        case NonFatal(e) =>
+          if (!timer.isShutdown) TableLock.log.warn(s"lock $id of table $tableId: no heartbeat (${e.getMessage})")
+      }
     }
 
     def close(): Unit = {
@@ -158,7 +192,14 @@ object TableLock {
   }
 
   /** Runs `body` with the table locked. A metastore inside this process has no lock tables to rely on: a mutex then. */
-  def holding[T](metastore: Metastore, newMetastore: () => Metastore, remote: Boolean, tableId: String, caller: Caller, settings: Settings)(body: => T): T = {
+  def holding[T](
+      metastore: Metastore,
+      newMetastore: () => Metastore,
+      remote: Boolean,
+      tableId: String,
+      caller: Caller,
+      settings: Settings
+  )(body: => T): T = {
     // Within one process no two threads wait at the metastore for each other.
     val mutex = mutexes.computeIfAbsent(tableId, _ => new ReentrantLock(true))
     mutex.lock()
@@ -173,5 +214,6 @@ object TableLock {
     finally mutex.unlock()
   }
   private val mutexes = new java.util.concurrent.ConcurrentHashMap[String, ReentrantLock]()
-  def localHost: String = try InetAddress.getLocalHost.getHostName catch { case NonFatal(_) => "unknown" }
+  def localHost: String = try InetAddress.getLocalHost.getHostName
+  catch { case NonFatal(_) => "unknown" }
 }

@@ -37,7 +37,9 @@ private[sfbatch] final class TableWrite(
     val moved = if (options.append) written.filterNot(w => same(state.partitions.get(w.values), w.base)) else Nil
     if (done.isDefined) Left(Outcome.AlreadyPublished(done.get))
     else {
-      options.expectedBatchId.foreach(expected => written.foreach(w => expect(expected, w.values, state.partitions.get(w.values))))
+      options.expectedBatchId.foreach(expected =>
+        written.foreach(w => expect(expected, w.values, state.partitions.get(w.values)))
+      )
       if (moved.nonEmpty) Left(Outcome.BaseMoved(moved.map(w => w.values -> state.partitions.get(w.values)).toMap))
       else
         Right(
@@ -45,8 +47,13 @@ private[sfbatch] final class TableWrite(
             .template(table, caller)
             .copy(
               changes = written.map { w =>
-                val shown = Shown(Some(w.batchId), None, 0, table.columns, table.storage, w.rows, Some(w.bytes), Some(w.files))
-                PartitionChange(w.values, Some(shown), state.partitions.get(w.values).map(s => Previous(s.batchId, s.version)))
+                val shown =
+                  Shown(Some(w.batchId), None, 0, table.columns, table.storage, w.rows, Some(w.bytes), Some(w.files))
+                PartitionChange(
+                  w.values,
+                  Some(shown),
+                  state.partitions.get(w.values).map(s => Previous(s.batchId, s.version))
+                )
               },
               batchId = Some(batchId),
               mode = Some(if (options.append) "append" else "overwrite"),
@@ -57,7 +64,8 @@ private[sfbatch] final class TableWrite(
     }
   }
 
-  private def same(now: Option[Shown], base: Option[Shown]): Boolean = now.map(s => (s.version, s.batchId, s.location)) == base.map(s => (s.version, s.batchId, s.location))
+  private def same(now: Option[Shown], base: Option[Shown]): Boolean =
+    now.map(s => (s.version, s.batchId, s.location)) == base.map(s => (s.version, s.batchId, s.location))
 
   private def expect(expected: BatchId, values: Seq[String], now: Option[Shown]): Unit =
     if (!now.flatMap(_.batchId).contains(expected))
@@ -72,7 +80,9 @@ private[sfbatch] final class TableWrite(
     def check(w: Written): Unit = {
       val directory = PartitionPath.batch(table, w.values, w.batchId)
       if (w.files == 0) journal.store.makeDirectory(directory)
-      val files = journal.store.list(directory).filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith("."))
+      val files = journal.store
+        .list(directory)
+        .filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith("."))
       val (count, bytes) = (files.size.toLong, files.map(_.getLen).sum)
       if (count != w.files || bytes != w.bytes || files.exists(_.isDirectory))
         throw new SfBatchException(
@@ -92,7 +102,9 @@ private[sfbatch] final class TableWrite(
 
   /** One thrift message is 100 MiB; a version that needs more could not be shown in one step. */
   private def withinOneRequest(partitions: Int): Unit = {
-    val perPartition = 1000L + table.root.toString.length + table.columns.map(c => 30L + c.name.length + c.dataType.length + c.comment.fold(0)(_.length)).sum
+    val perPartition = 1000L + table.root.toString.length + table.columns
+      .map(c => 30L + c.name.length + c.dataType.length + c.comment.fold(0)(_.length))
+      .sum
     val most = TableWrite.MessageBytes / perPartition
     if (partitions > most)
       throw new SfBatchException(

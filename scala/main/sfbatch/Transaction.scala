@@ -1,7 +1,15 @@
 package sfbatch
 
 /** Steps 5 to 10 for any operation: lock, recover, decide, journal, publish, done. */
-final class Transaction(table: Table, journal: Journal, metastore: Metastore, newMetastore: () => Metastore, remote: Boolean, caller: Caller, settings: TableLock.Settings) {
+final class Transaction(
+    table: Table,
+    journal: Journal,
+    metastore: Metastore,
+    newMetastore: () => Metastore,
+    remote: Boolean,
+    caller: Caller,
+    settings: TableLock.Settings
+) {
   private val publisher = new Publisher(table, journal, metastore)
 
   def locked[T](body: => T): T = TableLock.holding(metastore, newMetastore, remote, table.id, caller, settings)(body)
@@ -13,10 +21,14 @@ final class Transaction(table: Table, journal: Journal, metastore: Metastore, ne
     recovery.result
   }
 
-  /** @param touch the partitions the version will change, given the state
-    * @param decide Left: nothing is to be published, and why; Right: the version, made from `draft`
+  /** @param touch
+    *   the partitions the version will change, given the state
+    * @param decide
+    *   Left: nothing is to be published, and why; Right: the version, made from `draft`
     */
-  def run[T](operation: String, touch: Snapshot => Set[Seq[String]])(decide: Snapshot => Either[T, Entry]): Either[T, Entry] = locked {
+  def run[T](operation: String, touch: Snapshot => Set[Seq[String]])(
+      decide: Snapshot => Either[T, Entry]
+  ): Either[T, Entry] = locked {
     Step("locked", table)
     publisher.hiveTable() // still the table that was checked
     def attempt(): Either[T, Entry] = {

@@ -9,15 +9,20 @@ import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.{BooleanType, DateType, IntegralType, StringType, TimestampType}
 
-/** A parsed `CALL sfbatch.<procedure>(...)` whose arguments Spark may still have to resolve (parameter markers, current_date()). */
+/** A parsed `CALL sfbatch.<procedure>(...)` whose arguments Spark may still have to resolve (parameter markers,
+  * current_date()).
+  */
 final case class Call(procedure: Procedure, names: Seq[String], values: Seq[Expression]) extends LeafCommand {
   override lazy val resolved: Boolean = false
 }
 
 object Call {
   def of(name: String, arguments: Seq[Expression]): Call = {
-    val procedure = Procedure.all.find(_.name == name.toLowerCase(Locale.ROOT)).getOrElse(
-      throw bad(s"there is no procedure '$name'. Known: ${Procedure.all.map(_.signature).mkString("; ")}", None))
+    val procedure = Procedure.all
+      .find(_.name == name.toLowerCase(Locale.ROOT))
+      .getOrElse(
+        throw bad(s"there is no procedure '$name'. Known: ${Procedure.all.map(_.signature).mkString("; ")}", None)
+      )
     def wrong(why: String) = throw bad(s"$why. Usage: CALL ${procedure.signature}", None)
     val (positional, named) = arguments.span(!_.isInstanceOf[NamedArgumentExpression])
     if (positional.size > procedure.parameters.size) wrong(s"${arguments.size} arguments are too many")
@@ -27,7 +32,9 @@ object Call {
       case other => wrong(s"'${other.sql}' comes after a named argument: name it too")
     }
     bound.groupBy(_._1).collectFirst { case (key, same) if same.size > 1 => wrong(s"'$key' is given twice") }
-    procedure.parameters.find(p => p.required && !bound.exists(_._1 == p.name)).foreach(p => wrong(s"'${p.name}' is missing"))
+    procedure.parameters
+      .find(p => p.required && !bound.exists(_._1 == p.name))
+      .foreach(p => wrong(s"'${p.name}' is missing"))
     bound.foreach { case (key, value) =>
       value.foreach {
         case a: UnresolvedAttribute => wrong(s"$key => ${a.name}: put the value in quotes, '${a.name}'")
@@ -51,7 +58,10 @@ final case class CallRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case Refused(why) => throw why
     case Call(procedure, names, values) if values.forall(_.resolved) =>
-      ProcedureCommand(procedure, names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap)
+      ProcedureCommand(
+        procedure,
+        names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap
+      )
   }
 
   private def valueOf(procedure: Procedure, key: String, value: Expression): Option[String] = {
@@ -63,10 +73,16 @@ final case class CallRule(session: Session) extends Rule[LogicalPlan] {
       case ("boolean", BooleanType) => true
       case _ => false
     }
-    if (!value.foldable) throw Call.bad(s"$key => ${value.sql} is not a constant. Usage: CALL ${procedure.signature}", None)
+    if (!value.foldable)
+      throw Call.bad(s"$key => ${value.sql} is not a constant. Usage: CALL ${procedure.signature}", None)
     val constant = Option(value.eval())
     if (constant.isDefined && !fits)
-      throw Call.bad(s"$key => ${value.sql} is of type ${value.dataType.sql}, expected $accepts. Usage: CALL ${procedure.signature}", None)
-    constant.map(_ => org.apache.spark.sql.catalyst.expressions.Cast(value, StringType, Some(conf.sessionLocalTimeZone)).eval().toString)
+      throw Call.bad(
+        s"$key => ${value.sql} is of type ${value.dataType.sql}, expected $accepts. Usage: CALL ${procedure.signature}",
+        None
+      )
+    constant.map(_ =>
+      org.apache.spark.sql.catalyst.expressions.Cast(value, StringType, Some(conf.sessionLocalTimeZone)).eval().toString
+    )
   }
 }

@@ -9,9 +9,14 @@ import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, Project}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import scala.util.control.NonFatal
 
-/** Creates one table, and fills it when there is a query; a failed fill must leave the name free to be created again. */
-final case class CreateTableCommand(spec: TableSpec, mode: SaveMode, query: Option[LogicalPlan], options: Map[String, String])
-    extends SessionCommand {
+/** Creates one table, and fills it when there is a query; a failed fill must leave the name free to be created again.
+  */
+final case class CreateTableCommand(
+    spec: TableSpec,
+    mode: SaveMode,
+    query: Option[LogicalPlan],
+    options: Map[String, String]
+) extends SessionCommand {
   override def innerChildren: Seq[QueryPlan[_]] = query.toSeq
 
   override protected def act(session: Session): Seq[Row] = {
@@ -26,7 +31,9 @@ final case class CreateTableCommand(spec: TableSpec, mode: SaveMode, query: Opti
           case NonFatal(failure) =>
             // EXTERNAL: no file goes. The journal holds no row yet, so the same CREATE takes it up again (PROTOCOL.md, owner.json).
             // Where another writer has filled it meanwhile, it stays.
-            try if (warehouse.history(table, None, 2).forall(_.operation == "create")) catalog.dropTable(name, ignoreIfNotExists = true, purge = false)
+            try
+              if (warehouse.history(table, None, 2).forall(_.operation == "create"))
+                catalog.dropTable(name, ignoreIfNotExists = true, purge = false)
             catch { case NonFatal(second) => failure.addSuppressed(second) }
             throw failure
         }

@@ -11,10 +11,12 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 /** `CREATE TABLE ... USING sfbatch`, CTAS and `saveAsTable`; must leave tables of any other provider to Spark. */
 final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
-    case create @ CreateTable(description, SaveMode.Append, Some(query)) if query.resolved && namesNoOther(description.provider) =>
+    case create @ CreateTable(description, SaveMode.Append, Some(query))
+        if query.resolved && namesNoOther(description.provider) =>
       val partitionBy = Some(description.partitionColumnNames).filter(_.nonEmpty)
       OurTable.of(session, description.identifier) match {
-        case Some(table) => SourceRule.insert(table, query, overwrite = false, partitionBy, description.storage.properties)
+        case Some(table) =>
+          SourceRule.insert(table, query, overwrite = false, partitionBy, description.storage.properties)
         case None if isSfBatch(description.provider) => this.create(description, SaveMode.Append, Some(query))
         case None => create
       }
@@ -24,7 +26,12 @@ final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
   }
 
   private def create(description: CatalogTable, mode: SaveMode, query: Option[LogicalPlan]): LogicalPlan =
-    CreateTableCommand(TableSpecs.of(session, description, query.map(_.schema)), mode, query, WriteParameters.only(description.storage.properties))
+    CreateTableCommand(
+      TableSpecs.of(session, description, query.map(_.schema)),
+      mode,
+      query,
+      WriteParameters.only(description.storage.properties)
+    )
 
   private def isSfBatch(provider: Option[String]): Boolean = provider.exists(_.toLowerCase(Locale.ROOT) == "sfbatch")
 

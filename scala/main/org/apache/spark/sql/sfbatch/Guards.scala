@@ -3,7 +3,12 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{SfBatchException, Table}
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.catalyst.TableIdentifier
-import org.apache.spark.sql.catalyst.analysis.{EliminateSubqueryAliases, ResolvedIdentifier, ResolvedNamespace, ResolvedTable}
+import org.apache.spark.sql.catalyst.analysis.{
+  EliminateSubqueryAliases,
+  ResolvedIdentifier,
+  ResolvedNamespace,
+  ResolvedTable
+}
 import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
 import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
@@ -13,10 +18,11 @@ import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** Refuses or routes the statements that would break a table of ours; must leave statements on any other table to Spark.
+/** Refuses or routes the statements that would break a table of ours; must leave statements on any other table to
+  * Spark.
   *
-  * In the resolution batch, after Spark's ResolveSessionCatalog: every catalog's statement on a Hive table is one of Spark's V1 commands by then
-  * (Spark 3.5.6 and 4.0.2, the same classes).
+  * In the resolution batch, after Spark's ResolveSessionCatalog: every catalog's statement on a Hive table is one of
+  * Spark's V1 commands by then (Spark 3.5.6 and 4.0.2, the same classes).
   */
 final case class Guards(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan =
@@ -31,46 +37,129 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   private def guarded: PartialFunction[LogicalPlan, LogicalPlan] = refused.orElse(routed)
 
   private val refused: PartialFunction[LogicalPlan, LogicalPlan] = {
-    case Ours(TruncateTableCommand(_, None), t) => no(t, "TRUNCATE TABLE", "it would delete published files", s"ALTER TABLE ${name(t)} DROP PARTITION (...), or INSERT OVERWRITE ${name(t)} with no rows when it has no partitions")
-    case Ours(TruncateTableCommand(_, Some(_)), t) => no(t, "TRUNCATE ... PARTITION", "it would delete published files", s"ALTER TABLE ${name(t)} DROP PARTITION (...)")
-    case Ours(_: LoadDataCommand, t) => no(t, "LOAD DATA", "it would move files into a published batch", s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` (or orc., csv.)")
-    case Ours(c: RepairTableCommand, t) => no(t, c.cmd, "it would take batch directories for partitions", s"CALL sfbatch.recover('${name(t)}')")
-    case Ours(_: AlterTableAddPartitionCommand, t) => no(t, "ADD PARTITION", "a partition is published with its rows", s"INSERT OVERWRITE ${name(t)} PARTITION (...) SELECT ...; a partition with no rows is published empty")
-    case Ours(_: AlterTableSetLocationCommand, t) => no(t, "SET LOCATION", "locations are the batches that were published", s"CALL sfbatch.rollback(table => '${name(t)}', to => <version>), or INSERT OVERWRITE")
-    case Ours(_: AlterTableRenamePartitionCommand, t) => no(t, "RENAME PARTITION", "it would move a published batch", s"INSERT OVERWRITE ${name(t)} PARTITION (<new>) SELECT ... WHERE <old>, then DROP PARTITION (<old>)")
-    case Ours(_: AlterTableSerDePropertiesCommand, t) => no(t, "SET SERDE / SERDEPROPERTIES", "files already published could no longer be read", s"CREATE TABLE <new> USING sfbatch OPTIONS (...) AS SELECT * FROM ${name(t)}")
-    case Ours(_: AnalyzeTableCommand | _: AnalyzeColumnCommand, t) => no(t, "ANALYZE TABLE", "nothing would refresh statistics of the whole table", "nothing: every publish records the rows, files and bytes of its partitions")
-    case Ours(_: AnalyzePartitionCommand, t) => no(t, "ANALYZE TABLE ... PARTITION", "it would write back the partition as it was before a publish meanwhile", "nothing: every publish records the rows, files and bytes of its partitions")
-    case Ours(DropTableCommand(_, _, false, true), t) => no(t, "DROP TABLE ... PURGE", "files of an sfbatch table stay, with its history", s"DROP TABLE ${name(t)}; then delete its directory yourself")
-    case DropTable(ResolvedIdentifier(catalog, name), _, true) if CatalogV2Util.isSessionCatalog(catalog) && ours(name).isDefined =>
-      no(ours(name).get, "DROP TABLE ... PURGE", "files of an sfbatch table stay, with its history", s"DROP TABLE ${Guards.name(ours(name).get)}; then delete its directory yourself")
-    case Ours(AlterTableDropPartitionCommand(_, _, _, true, _), t) => no(t, "DROP PARTITION ... PURGE", "its files stay, for rollback", s"ALTER TABLE ${name(t)} DROP PARTITION (...) without PURGE")
-    case Ours(AlterTableSetPropertiesCommand(_, properties, false), t) if properties.keys.exists(kept) => keptProperty(t, properties.keys)
+    case Ours(TruncateTableCommand(_, None), t) =>
+      no(
+        t,
+        "TRUNCATE TABLE",
+        "it would delete published files",
+        s"ALTER TABLE ${name(t)} DROP PARTITION (...), or INSERT OVERWRITE ${name(t)} with no rows when it has no partitions"
+      )
+    case Ours(TruncateTableCommand(_, Some(_)), t) =>
+      no(t, "TRUNCATE ... PARTITION", "it would delete published files", s"ALTER TABLE ${name(t)} DROP PARTITION (...)")
+    case Ours(_: LoadDataCommand, t) =>
+      no(
+        t,
+        "LOAD DATA",
+        "it would move files into a published batch",
+        s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` (or orc., csv.)"
+      )
+    case Ours(c: RepairTableCommand, t) =>
+      no(t, c.cmd, "it would take batch directories for partitions", s"CALL sfbatch.recover('${name(t)}')")
+    case Ours(_: AlterTableAddPartitionCommand, t) =>
+      no(
+        t,
+        "ADD PARTITION",
+        "a partition is published with its rows",
+        s"INSERT OVERWRITE ${name(t)} PARTITION (...) SELECT ...; a partition with no rows is published empty"
+      )
+    case Ours(_: AlterTableSetLocationCommand, t) =>
+      no(
+        t,
+        "SET LOCATION",
+        "locations are the batches that were published",
+        s"CALL sfbatch.rollback(table => '${name(t)}', to => <version>), or INSERT OVERWRITE"
+      )
+    case Ours(_: AlterTableRenamePartitionCommand, t) =>
+      no(
+        t,
+        "RENAME PARTITION",
+        "it would move a published batch",
+        s"INSERT OVERWRITE ${name(t)} PARTITION (<new>) SELECT ... WHERE <old>, then DROP PARTITION (<old>)"
+      )
+    case Ours(_: AlterTableSerDePropertiesCommand, t) =>
+      no(
+        t,
+        "SET SERDE / SERDEPROPERTIES",
+        "files already published could no longer be read",
+        s"CREATE TABLE <new> USING sfbatch OPTIONS (...) AS SELECT * FROM ${name(t)}"
+      )
+    case Ours(_: AnalyzeTableCommand | _: AnalyzeColumnCommand, t) =>
+      no(
+        t,
+        "ANALYZE TABLE",
+        "nothing would refresh statistics of the whole table",
+        "nothing: every publish records the rows, files and bytes of its partitions"
+      )
+    case Ours(_: AnalyzePartitionCommand, t) =>
+      no(
+        t,
+        "ANALYZE TABLE ... PARTITION",
+        "it would write back the partition as it was before a publish meanwhile",
+        "nothing: every publish records the rows, files and bytes of its partitions"
+      )
+    case Ours(DropTableCommand(_, _, false, true), t) =>
+      no(
+        t,
+        "DROP TABLE ... PURGE",
+        "files of an sfbatch table stay, with its history",
+        s"DROP TABLE ${name(t)}; then delete its directory yourself"
+      )
+    case DropTable(ResolvedIdentifier(catalog, name), _, true)
+        if CatalogV2Util.isSessionCatalog(catalog) && ours(name).isDefined =>
+      no(
+        ours(name).get,
+        "DROP TABLE ... PURGE",
+        "files of an sfbatch table stay, with its history",
+        s"DROP TABLE ${Guards.name(ours(name).get)}; then delete its directory yourself"
+      )
+    case Ours(AlterTableDropPartitionCommand(_, _, _, true, _), t) =>
+      no(
+        t,
+        "DROP PARTITION ... PURGE",
+        "its files stay, for rollback",
+        s"ALTER TABLE ${name(t)} DROP PARTITION (...) without PURGE"
+      )
+    case Ours(AlterTableSetPropertiesCommand(_, properties, false), t) if properties.keys.exists(kept) =>
+      keptProperty(t, properties.keys)
     case Ours(AlterTableUnsetPropertiesCommand(_, keys, _, false), t) if keys.exists(kept) => keptProperty(t, keys)
     case i: InsertIntoStatement if i.ifPartitionNotExists && oursIn(i.table).isDefined =>
-      no(oursIn(i.table).get, "INSERT OVERWRITE ... IF NOT EXISTS", "whether the partition exists is known only at the publish", "option expectedBatchId, or leave IF NOT EXISTS out")
+      no(
+        oursIn(i.table).get,
+        "INSERT OVERWRITE ... IF NOT EXISTS",
+        "whether the partition exists is known only at the publish",
+        "option expectedBatchId, or leave IF NOT EXISTS out"
+      )
     case d: DeleteFromTable if oursIn(d.table).isDefined => rowLevel(oursIn(d.table).get, "DELETE")
     case u: UpdateTable if oursIn(u.table).isDefined => rowLevel(oursIn(u.table).get, "UPDATE")
     case m: MergeIntoTable if oursIn(m.targetTable).isDefined => rowLevel(oursIn(m.targetTable).get, "MERGE")
     case Cascade(database) if ourTablesIn(database).nonEmpty =>
-      throw new SfBatchException("SFBATCH_REFUSED",
-        s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE.")
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE."
+      )
     case d: InsertIntoDir if d.overwrite && d.storage.locationUri.exists(uri => tableAbove(new Path(uri)).isDefined) =>
       val path = new Path(d.storage.locationUri.get)
-      throw new SfBatchException("SFBATCH_REFUSED",
-        s"INSERT OVERWRITE DIRECTORY '$path': it lies in the sfbatch table at ${tableAbove(path).get} and would delete published files. Instead: INSERT INTO that table, or another directory.")
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"INSERT OVERWRITE DIRECTORY '$path': it lies in the sfbatch table at ${tableAbove(path).get} and would delete published files. Instead: INSERT INTO that table, or another directory."
+      )
   }
 
   private val routed: PartialFunction[LogicalPlan, LogicalPlan] = {
-    case Ours(AlterTableDropPartitionCommand(_, specs, ifExists, false, _), t) => DropPartitionsCommand(t.identifier, specs, ifExists)
+    case Ours(AlterTableDropPartitionCommand(_, specs, ifExists, false, _), t) =>
+      DropPartitionsCommand(t.identifier, specs, ifExists)
     case Ours(AlterTableAddColumnsCommand(_, columns), t) => AddColumnsCommand(t.identifier, columns)
     case Ours(AlterTableChangeColumnCommand(_, name, column), t) => ColumnCommentCommand(t.identifier, name, column)
     case Ours(c: AlterTableSetPropertiesCommand, t) => LockedCommand(t.identifier, c)
     case Ours(c: AlterTableUnsetPropertiesCommand, t) => LockedCommand(t.identifier, c)
     case Ours(c @ AlterTableRenameCommand(_, _, false), t) => LockedCommand(t.identifier, c)
     case CommentOnTable(ResolvedTable(_, _, v1: V1Table, _), comment) if OurTable.isOurs(v1.catalogTable) =>
-      LockedCommand(v1.catalogTable.identifier, AlterTableSetPropertiesCommand(v1.catalogTable.identifier, Map("comment" -> comment), isView = false))
-    case AnalyzeTablesCommand(database, noScan) if ourTablesIn(database.getOrElse(session.sessionState.catalog.getCurrentDatabase)).nonEmpty =>
+      LockedCommand(
+        v1.catalogTable.identifier,
+        AlterTableSetPropertiesCommand(v1.catalogTable.identifier, Map("comment" -> comment), isView = false)
+      )
+    case AnalyzeTablesCommand(database, noScan)
+        if ourTablesIn(database.getOrElse(session.sessionState.catalog.getCurrentDatabase)).nonEmpty =>
       AnalyzeOthersCommand(database.getOrElse(session.sessionState.catalog.getCurrentDatabase), noScan)
   }
 
@@ -105,7 +194,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       case DropDatabaseCommand(database, _, true) => Some(database)
       case d: DropNamespace if d.cascade =>
         d.namespace match {
-          case n: ResolvedNamespace if CatalogV2Util.isSessionCatalog(n.catalog) && n.namespace.size == 1 => Some(n.namespace.head)
+          case n: ResolvedNamespace if CatalogV2Util.isSessionCatalog(n.catalog) && n.namespace.size == 1 =>
+            Some(n.namespace.head)
           case _ => None
         }
       case _ => None
@@ -113,7 +203,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   }
 
   private def ours(name: Identifier): Option[CatalogTable] =
-    if (name.namespace.length == 1) OurTable.of(session, TableIdentifier(name.name, Some(name.namespace.head))) else None
+    if (name.namespace.length == 1) OurTable.of(session, TableIdentifier(name.name, Some(name.namespace.head)))
+    else None
 
   private def oursIn(target: LogicalPlan): Option[CatalogTable] = EliminateSubqueryAliases(target) match {
     case HiveTableRelation(table, _, _, _, _) => Some(table).filter(OurTable.isOurs)
@@ -124,22 +215,41 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   private def ourTablesIn(database: String): Seq[String] = {
     val catalog = session.sessionState.catalog
     if (!catalog.databaseExists(database)) Nil
-    else catalog.getTablesByName(catalog.listTables(database, "*", includeLocalTempViews = false)).filter(OurTable.isOurs).map(_.identifier.unquotedString)
+    else
+      catalog
+        .getTablesByName(catalog.listTables(database, "*", includeLocalTempViews = false))
+        .filter(OurTable.isOurs)
+        .map(_.identifier.unquotedString)
   }
 
   private def tableAbove(path: Path): Option[Path] = {
     val system = path.getFileSystem(session.sessionState.newHadoopConf())
-    Iterator.iterate(path)(_.getParent).takeWhile(_ != null).find(p => system.exists(new Path(p, "_sfbatch/owner.json")))
+    Iterator
+      .iterate(path)(_.getParent)
+      .takeWhile(_ != null)
+      .find(p => system.exists(new Path(p, "_sfbatch/owner.json")))
   }
 
   private def kept(key: String): Boolean =
-    key.startsWith("sfbatch.") || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
+    key.startsWith(
+      "sfbatch."
+    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
 
   private def keptProperty(table: CatalogTable, keys: Iterable[String]): Nothing =
-    no(table, s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')", "sfbatch keeps these itself", s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}")
+    no(
+      table,
+      s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')",
+      "sfbatch keeps these itself",
+      s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
+    )
 
   private def rowLevel(table: CatalogTable, verb: String): Nothing =
-    no(table, verb, "files are never changed in place", s"INSERT OVERWRITE the partitions with the rows that are to stay, e.g. INSERT OVERWRITE ${name(table)} SELECT * FROM ... WHERE NOT (...)")
+    no(
+      table,
+      verb,
+      "files are never changed in place",
+      s"INSERT OVERWRITE the partitions with the rows that are to stay, e.g. INSERT OVERWRITE ${name(table)} SELECT * FROM ... WHERE NOT (...)"
+    )
 
 }
 

@@ -7,10 +7,14 @@ import org.apache.spark.sql.internal.SQLConf
 import org.apache.spark.sql.types.{DataType, StringType}
 import org.apache.spark.unsafe.types.UTF8String
 
-/** A partition as people write it, `year=2016/month=10`, to its columns and values as the metastore holds them; must refuse unknown columns. */
+/** A partition as people write it, `year=2016/month=10`, to its columns and values as the metastore holds them; must
+  * refuse unknown columns.
+  */
 object PartitionArgument {
 
-  /** `parse(t, "month=07/year=2016") == Map("month" -> "7", "year" -> "2016")` for an int month; values may be escaped as in the partition's name. */
+  /** `parse(t, "month=07/year=2016") == Map("month" -> "7", "year" -> "2016")` for an int month; values may be escaped
+    * as in the partition's name.
+    */
   def parse(table: CatalogTable, text: String): Map[String, String] = {
     val pairs = text.split("/", -1).toSeq.map { segment =>
       segment.split("=", 2) match {
@@ -18,14 +22,21 @@ object PartitionArgument {
         case _ => bad(table, s"'$text' names no partition: expected ${example(table)}")
       }
     }
-    pairs.groupBy(_._1.toLowerCase).collectFirst { case (name, same) if same.size > 1 => bad(table, s"'$text' names column '$name' twice") }
+    pairs.groupBy(_._1.toLowerCase).collectFirst {
+      case (name, same) if same.size > 1 => bad(table, s"'$text' names column '$name' twice")
+    }
     typed(table, pairs.toMap)
   }
 
-  /** Column names as the table has them, values as the metastore holds them: `01` of an int column is `1`, null is Hive's default name. */
+  /** Column names as the table has them, values as the metastore holds them: `01` of an int column is `1`, null is
+    * Hive's default name.
+    */
   def typed(table: CatalogTable, spec: Map[String, String]): Map[String, String] = spec.map { case (name, value) =>
-    val column = table.partitionSchema.find(_.name.equalsIgnoreCase(name)).getOrElse(
-      bad(table, s"'$name' is no partition column of ${table.identifier.unquotedString}: expected ${example(table)}"))
+    val column = table.partitionSchema
+      .find(_.name.equalsIgnoreCase(name))
+      .getOrElse(
+        bad(table, s"'$name' is no partition column of ${table.identifier.unquotedString}: expected ${example(table)}")
+      )
     column.name -> normal(table, column.name, column.dataType, value)
   }
 
@@ -42,5 +53,6 @@ object PartitionArgument {
     if (table.partitionColumnNames.isEmpty) "nothing, as the table has no partitions"
     else table.partitionColumnNames.map(_ + "=...").mkString("'", "/", "'")
 
-  private def bad(table: CatalogTable, why: String): Nothing = throw new SfBatchException("SFBATCH_BAD_PARTITION", s"$why.")
+  private def bad(table: CatalogTable, why: String): Nothing =
+    throw new SfBatchException("SFBATCH_BAD_PARTITION", s"$why.")
 }

@@ -24,7 +24,11 @@ sealed abstract class Procedure(val name: String, val parameters: Seq[Parameter]
   override def toString: String = name
 
   protected def ours(warehouse: Warehouse, table: TableIdentifier) = warehouse.table(table.database.get, table.table)
-  protected def partition(session: Session, table: TableIdentifier, arguments: Map[String, String]): Option[Map[String, String]] =
+  protected def partition(
+      session: Session,
+      table: TableIdentifier,
+      arguments: Map[String, String]
+  ): Option[Map[String, String]] =
     arguments.get("partition").map(PartitionArgument.parse(session.sessionState.catalog.getTableMetadata(table), _))
 }
 
@@ -33,27 +37,66 @@ object Procedure {
   private val Partition = Parameter("partition", "string")
 
   case object History
-      extends Procedure("history", Seq(Table, Partition, Parameter("limit", "integer", Some("20"))),
+      extends Procedure(
+        "history",
+        Seq(Table, Partition, Parameter("limit", "integer", Some("20"))),
         "version BIGINT, timestamp TIMESTAMP, user STRING, operation STRING, partition STRING, batch_id STRING, previous_batch_id STRING, " +
-          "is_current BOOLEAN, location STRING, rows BIGINT, bytes BIGINT, files BIGINT, app_id STRING, job_id STRING, user_metadata STRING") {
-    override def run(session: Session, warehouse: Warehouse, table: TableIdentifier, arguments: Map[String, String]): Seq[Row] = {
-      val limit = arguments.get("limit").fold(Option(20))(text => scala.util.Try(text.toInt).toOption).filter(_ > 0).getOrElse(
-        throw Call.bad(s"limit => ${arguments("limit")}: expected a number of at least 1. Usage: CALL $signature", None))
+          "is_current BOOLEAN, location STRING, rows BIGINT, bytes BIGINT, files BIGINT, app_id STRING, job_id STRING, user_metadata STRING"
+      ) {
+    override def run(
+        session: Session,
+        warehouse: Warehouse,
+        table: TableIdentifier,
+        arguments: Map[String, String]
+    ): Seq[Row] = {
+      val limit = arguments
+        .get("limit")
+        .fold(Option(20))(text => scala.util.Try(text.toInt).toOption)
+        .filter(_ > 0)
+        .getOrElse(
+          throw Call
+            .bad(s"limit => ${arguments("limit")}: expected a number of at least 1. Usage: CALL $signature", None)
+        )
       val read = ours(warehouse, table)
       warehouse.history(read, partition(session, table, arguments), limit).map(row)
     }
 
     private def row(h: HistoryRow): Row = Row(
-      h.version, h.timestamp, h.user, h.operation, h.partition.orNull, h.batchId.orNull, h.previousBatchId.orNull,
-      h.isCurrent.map(Boolean.box).orNull, h.location.orNull, h.rows.map(Long.box).orNull, h.bytes.map(Long.box).orNull,
-      h.files.map(Long.box).orNull, h.appId.orNull, h.jobId.orNull, h.userMetadata.orNull)
+      h.version,
+      h.timestamp,
+      h.user,
+      h.operation,
+      h.partition.orNull,
+      h.batchId.orNull,
+      h.previousBatchId.orNull,
+      h.isCurrent.map(Boolean.box).orNull,
+      h.location.orNull,
+      h.rows.map(Long.box).orNull,
+      h.bytes.map(Long.box).orNull,
+      h.files.map(Long.box).orNull,
+      h.appId.orNull,
+      h.jobId.orNull,
+      h.userMetadata.orNull
+    )
   }
 
   case object Rollback
-      extends Procedure("rollback",
-        Seq(Table, Parameter("to", "string", required = true), Partition, Parameter("dry_run", "boolean", Some("false"))),
-        "partition STRING, from_batch_id STRING, to_batch_id STRING, action STRING, version BIGINT") {
-    override def run(session: Session, warehouse: Warehouse, table: TableIdentifier, arguments: Map[String, String]): Seq[Row] = {
+      extends Procedure(
+        "rollback",
+        Seq(
+          Table,
+          Parameter("to", "string", required = true),
+          Partition,
+          Parameter("dry_run", "boolean", Some("false"))
+        ),
+        "partition STRING, from_batch_id STRING, to_batch_id STRING, action STRING, version BIGINT"
+      ) {
+    override def run(
+        session: Session,
+        warehouse: Warehouse,
+        table: TableIdentifier,
+        arguments: Map[String, String]
+    ): Seq[Row] = {
       val read = ours(warehouse, table)
       val dryRun = arguments.get("dry_run").contains("true")
       val done = warehouse.rollback(read, arguments("to"), partition(session, table, arguments), dryRun)
@@ -63,15 +106,26 @@ object Procedure {
   }
 
   case object Recover extends Procedure("recover", Seq(Table), "action STRING, version BIGINT, partition STRING") {
-    override def run(session: Session, warehouse: Warehouse, table: TableIdentifier, arguments: Map[String, String]): Seq[Row] = {
+    override def run(
+        session: Session,
+        warehouse: Warehouse,
+        table: TableIdentifier,
+        arguments: Map[String, String]
+    ): Seq[Row] = {
       val done = warehouse.recover(ours(warehouse, table))
       done.finished.map(Row("finished", _, null)) ++ done.aborted.map(Row("aborted", _, null)) ++
         done.reasserted.map(Row("reasserted", null, _))
     }
   }
 
-  case object Adopt extends Procedure("adopt", Seq(Table), "table STRING, table_id STRING, format STRING, root STRING") {
-    override def run(session: Session, warehouse: Warehouse, table: TableIdentifier, arguments: Map[String, String]): Seq[Row] = {
+  case object Adopt
+      extends Procedure("adopt", Seq(Table), "table STRING, table_id STRING, format STRING, root STRING") {
+    override def run(
+        session: Session,
+        warehouse: Warehouse,
+        table: TableIdentifier,
+        arguments: Map[String, String]
+    ): Seq[Row] = {
       val adopted = warehouse.adopt(table.database.get, table.table)
       Seq(Row(adopted.toString, adopted.id, adopted.format, adopted.root.toString))
     }
@@ -88,8 +142,13 @@ final case class ProcedureCommand(procedure: Procedure, arguments: Map[String, S
     val analyzer = session.sessionState.analyzer
     import analyzer.SessionCatalogAndIdentifier
     val table = parts match {
-      case SessionCatalogAndIdentifier(_, name) if name.namespace.length == 1 => TableIdentifier(name.name, Some(name.namespace.head))
-      case _ => throw new SfBatchException("SFBATCH_UNKNOWN_TABLE", s"'${arguments("table")}': expected db.table of the session catalog.")
+      case SessionCatalogAndIdentifier(_, name) if name.namespace.length == 1 =>
+        TableIdentifier(name.name, Some(name.namespace.head))
+      case _ =>
+        throw new SfBatchException(
+          "SFBATCH_UNKNOWN_TABLE",
+          s"'${arguments("table")}': expected db.table of the session catalog."
+        )
     }
     val rows = procedure.run(session, Warehouses.of(session), table, arguments)
     if (procedure != Procedure.History) CachedReads.refresh(session, table)

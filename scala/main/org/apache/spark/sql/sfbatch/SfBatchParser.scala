@@ -11,7 +11,8 @@ import org.apache.spark.sql.types.{DataType, StructType}
 
 /** Knows `CALL sfbatch.<procedure>(...)`; every other text must reach the parser below untouched.
   *
-  * Spark 3.5 has no CALL, but its expression parser reads `sfbatch.history(table => 'db.t')` as a function with named arguments.
+  * Spark 3.5 has no CALL, but its expression parser reads `sfbatch.history(table => 'db.t')` as a function with named
+  * arguments.
   */
 final class SfBatchParser(session: Session, override val delegate: ParserInterface) extends Shims.Parser {
   override def parsePlan(sqlText: String): LogicalPlan = sqlText match {
@@ -21,7 +22,9 @@ final class SfBatchParser(session: Session, override val delegate: ParserInterfa
       later(ParsedGuards.rewrite(session, plan))
   }
 
-  /** Delta's parser, when it is outside, replaces every exception of a parser below it by one of its own (delta-spark 3.3.2). */
+  /** Delta's parser, when it is outside, replaces every exception of a parser below it by one of its own (delta-spark
+    * 3.3.2).
+    */
   private def later(plan: => LogicalPlan): LogicalPlan =
     try plan
     catch { case refused: SfBatchException => Refused(refused) }
@@ -31,7 +34,8 @@ final class SfBatchParser(session: Session, override val delegate: ParserInterfa
       try delegate.parseExpression(text)
       catch { case e: ParseException => throw Call.bad(s"CALL $text is not a call: ${e.getMessage.trim}", Some(e)) }
     call match {
-      case f: UnresolvedFunction if f.nameParts.size == 2 && !f.isDistinct && f.filter.isEmpty => Call.of(f.nameParts.last, f.arguments)
+      case f: UnresolvedFunction if f.nameParts.size == 2 && !f.isDistinct && f.filter.isEmpty =>
+        Call.of(f.nameParts.last, f.arguments)
       case _ => throw Call.bad(s"CALL $text is not a call of one procedure", None)
     }
   }

@@ -8,17 +8,25 @@ import org.apache.spark.sql.catalyst.util.{CharVarcharUtils, GeneratedColumn, Re
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types._
 
-/** From what `CREATE TABLE ... USING sfbatch` says to a [[TableSpec]]; must refuse whatever a stock Hive reader could not read. */
+/** From what `CREATE TABLE ... USING sfbatch` says to a [[TableSpec]]; must refuse whatever a stock Hive reader could
+  * not read.
+  */
 object TableSpecs {
   private val writeOptions = WriteParameters.Names :+ WriteParameters.MaxCopyBytes
   private val createOptions = Seq("format", "partition-style", "compression")
 
   /** Option as people spell it -> SerDe property of Hive's LazySimpleSerDe. */
   private val textOptions = Map(
-    "delimiter" -> "field.delim", "sep" -> "field.delim", "field.delim" -> "field.delim",
-    "escape" -> "escape.delim", "escape.delim" -> "escape.delim",
-    "collection.delim" -> "colelction.delim", "colelction.delim" -> "colelction.delim", "mapkey.delim" -> "mapkey.delim",
-    "nullvalue" -> "serialization.null.format", "serialization.null.format" -> "serialization.null.format"
+    "delimiter" -> "field.delim",
+    "sep" -> "field.delim",
+    "field.delim" -> "field.delim",
+    "escape" -> "escape.delim",
+    "escape.delim" -> "escape.delim",
+    "collection.delim" -> "colelction.delim",
+    "colelction.delim" -> "colelction.delim",
+    "mapkey.delim" -> "mapkey.delim",
+    "nullvalue" -> "serialization.null.format",
+    "serialization.null.format" -> "serialization.null.format"
   )
 
   /** `query`: the schema of CREATE TABLE AS SELECT, whose nullability is no promise. */
@@ -29,27 +37,41 @@ object TableSpecs {
     val name = description.identifier.table
     val title = s"$database.$name"
     if (description.bucketSpec.isDefined || description.properties.contains("clusteringColumns"))
-      unsupported(s"$title: sfbatch tables cannot be bucketed or clustered. Leave CLUSTERED BY / bucketBy out; partition instead.")
+      unsupported(
+        s"$title: sfbatch tables cannot be bucketed or clustered. Leave CLUSTERED BY / bucketBy out; partition instead."
+      )
     checkProperties(description.properties)
 
     val options = description.storage.properties.map { case (key, value) => key.toLowerCase(Locale.ROOT) -> value }
     val format = formatOf(options.get("format").orElse(description.properties.get(Table.FormatName)))
     checkOptions(options.keySet, format)
     val style = PartitionStyle.of(
-      options.get("partition-style").orElse(description.properties.get(Table.Style)).getOrElse(PartitionStyle.Value.name))
+      options
+        .get("partition-style")
+        .orElse(description.properties.get(Table.Style))
+        .getOrElse(PartitionStyle.Value.name)
+    )
 
     val schema = query.getOrElse(description.schema)
     if (query.isEmpty) checkDeclared(title, schema)
     val columns = schema.fields.toSeq.map(columnOf(title, format, _))
     checkNames(title, columns)
     val partitionColumns = description.partitionColumnNames.map { wanted =>
-      columns.find(_.name == lower(wanted)).getOrElse(
-        throw new SfBatchException("SFBATCH_BAD_COLUMN",
-          s"$title: partition column '$wanted' is not among the columns ${columns.map(_.name).mkString(", ")}."))
+      columns
+        .find(_.name == lower(wanted))
+        .getOrElse(
+          throw new SfBatchException(
+            "SFBATCH_BAD_COLUMN",
+            s"$title: partition column '$wanted' is not among the columns ${columns.map(_.name).mkString(", ")}."
+          )
+        )
     }
-    partitionColumns.diff(partitionColumns.distinct).foreach(c => badColumn(title, c.name, "is named twice in PARTITIONED BY"))
+    partitionColumns
+      .diff(partitionColumns.distinct)
+      .foreach(c => badColumn(title, c.name, "is named twice in PARTITIONED BY"))
     partitionColumns.foreach { c =>
-      if (c.dataType.matches("(binary|array|map|struct).*")) badColumn(title, c.name, s"of type ${c.dataType} cannot be a partition column")
+      if (c.dataType.matches("(binary|array|map|struct).*"))
+        badColumn(title, c.name, s"of type ${c.dataType} cannot be a partition column")
     }
     val dataColumns = columns.diff(partitionColumns)
     if (dataColumns.isEmpty) unsupported(s"$title: a table needs at least one column that is not a partition column.")
@@ -61,7 +83,8 @@ object TableSpecs {
       database = lower(database),
       name = lower(name),
       format = format,
-      storage = format.storage.copy(serdeProperties = format.storage.serdeProperties ++ serdeProperties(format, options)),
+      storage =
+        format.storage.copy(serdeProperties = format.storage.serdeProperties ++ serdeProperties(format, options)),
       style = style,
       columns = dataColumns,
       partitionColumns = partitionColumns,
@@ -70,7 +93,9 @@ object TableSpecs {
         absolute.getFileSystem(session.sessionState.newHadoopConf()).makeQualified(absolute)
       },
       comment = description.comment,
-      properties = description.properties - Table.FormatName - Table.Style ++ compression ++ options.filter { case (key, _) => ofFiles(key) }
+      properties = description.properties - Table.FormatName - Table.Style ++ compression ++ options.filter {
+        case (key, _) => ofFiles(key)
+      }
     )
   }
 
@@ -80,13 +105,20 @@ object TableSpecs {
     if (name.trim.isEmpty || name != name.trim) badColumn(title, name, "is empty or has spaces at its ends")
     bad.foreach(c => badColumn(title, name, s"has a character the Hive Metastore cannot keep in a column name: '$c'"))
     val declared = CharVarcharUtils.getRawType(field.metadata).getOrElse(field.dataType)
-    unreadable(declared).foreach(t => badColumn(title, name, s"has type ${t.sql}, which ${format.name} tables in Hive do not have; CAST it, e.g. to STRING or TIMESTAMP"))
+    unreadable(declared).foreach(t =>
+      badColumn(
+        title,
+        name,
+        s"has type ${t.sql}, which ${format.name} tables in Hive do not have; CAST it, e.g. to STRING or TIMESTAMP"
+      )
+    )
     Column(name, declared.catalogString, field.getComment())
   }
 
   private def unreadable(dataType: DataType): Option[DataType] = dataType match {
-    case BooleanType | ByteType | ShortType | IntegerType | LongType | FloatType | DoubleType | StringType | BinaryType | DateType |
-        TimestampType | _: DecimalType | _: CharType | _: VarcharType => None
+    case BooleanType | ByteType | ShortType | IntegerType | LongType | FloatType | DoubleType | StringType |
+        BinaryType | DateType | TimestampType | _: DecimalType | _: CharType | _: VarcharType =>
+      None
     case ArrayType(element, _) => unreadable(element)
     case MapType(key, value, _) => unreadable(key).orElse(unreadable(value))
     case StructType(fields) =>
@@ -96,20 +128,31 @@ object TableSpecs {
   }
 
   private def checkDeclared(title: String, schema: StructType): Unit = {
-    if (schema.isEmpty) unsupported(s"$title: name the columns, or use CREATE TABLE ... AS SELECT; sfbatch never infers a schema from files.")
+    if (schema.isEmpty)
+      unsupported(
+        s"$title: name the columns, or use CREATE TABLE ... AS SELECT; sfbatch never infers a schema from files."
+      )
     schema.foreach { field =>
-      if (field.metadata.contains(GeneratedColumn.GENERATION_EXPRESSION_METADATA_KEY) || field.metadata.contains("identity.start"))
+      if (
+        field.metadata
+          .contains(GeneratedColumn.GENERATION_EXPRESSION_METADATA_KEY) || field.metadata.contains("identity.start")
+      )
         unsupported(s"$title: column '${field.name}' is generated; compute it in the query that writes.")
       if (field.metadata.contains(ResolveDefaultColumns.CURRENT_DEFAULT_COLUMN_METADATA_KEY))
-        unsupported(s"$title: column '${field.name}' has a DEFAULT, which no Hive reader knows; write the value in the query.")
+        unsupported(
+          s"$title: column '${field.name}' has a DEFAULT, which no Hive reader knows; write the value in the query."
+        )
       if (!field.nullable)
-        unsupported(s"$title: column '${field.name}' is NOT NULL, which a Hive table does not enforce; leave NOT NULL out.")
+        unsupported(
+          s"$title: column '${field.name}' is NOT NULL, which a Hive table does not enforce; leave NOT NULL out."
+        )
     }
   }
 
   private def checkNames(title: String, columns: Seq[Column]): Unit =
-    columns.groupBy(_.name).collectFirst { case (name, same) if same.size > 1 =>
-      badColumn(title, name, "appears more than once (names differ at most by case); rename one")
+    columns.groupBy(_.name).collectFirst {
+      case (name, same) if same.size > 1 =>
+        badColumn(title, name, "appears more than once (names differ at most by case); rename one")
     }
 
   private def checkProperties(properties: Map[String, String]): Unit = properties.foreach { case (key, value) =>
@@ -123,8 +166,13 @@ object TableSpecs {
   private def checkOptions(keys: Set[String], format: Format): Unit = {
     val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ writeOptions
     val lowerKnown = known.map(lower).toSet + "path"
-    keys.filterNot(ofFiles).find(key => !lowerKnown(key) || (key == "compression" && format == Format.Text)).foreach { key =>
-      badOption(key, s"options of a ${format.name} table: ${(createOptions ++ (if (format == Format.Text) textOptions.keys.toSeq.sorted else Nil)).mkString(", ")}; of a write: ${writeOptions.mkString(", ")}")
+    keys.filterNot(ofFiles).find(key => !lowerKnown(key) || (key == "compression" && format == Format.Text)).foreach {
+      key =>
+        badOption(
+          key,
+          s"options of a ${format.name} table: ${(createOptions ++ (if (format == Format.Text) textOptions.keys.toSeq.sorted
+                                                                    else Nil)).mkString(", ")}; of a write: ${writeOptions.mkString(", ")}"
+        )
     }
   }
 
@@ -133,7 +181,10 @@ object TableSpecs {
 
   private def formatOf(name: Option[String]): Format =
     name.fold[Format](Format.Parquet)(text =>
-      Format.of(text).getOrElse(badOption(s"format = '$text'", s"expected one of ${Format.all.map(_.name).mkString(", ")}")))
+      Format
+        .of(text)
+        .getOrElse(badOption(s"format = '$text'", s"expected one of ${Format.all.map(_.name).mkString(", ")}"))
+    )
 
   /** LazySimpleSerDe takes one byte, and reads digits as a byte's number. */
   private def serdeProperties(format: Format, options: Map[String, String]): Map[String, String] =
@@ -141,14 +192,21 @@ object TableSpecs {
     else {
       val serde = options.collect { case (key, value) if textOptions.contains(key) => textOptions(key) -> value }
       serde.foreach { case (key, value) =>
-        if (key != "serialization.null.format" && !(value.length == 1 && value.head < 128 && !value.head.isDigit && !"\r\n".contains(value)))
+        if (
+          key != "serialization.null.format" && !(value.length == 1 && value.head < 128 && !value.head.isDigit && !"\r\n"
+            .contains(value))
+        )
           badOption(s"$key = '$value'", "a delimiter is one ASCII character, no digit and no line end")
       }
       val delimiters = serde - "serialization.null.format"
-      delimiters.groupBy(_._2).find(_._2.size > 1).foreach { case (value, same) => badOption(same.keys.mkString(" and "), s"both are '$value'") }
+      delimiters.groupBy(_._2).find(_._2.size > 1).foreach { case (value, same) =>
+        badOption(same.keys.mkString(" and "), s"both are '$value'")
+      }
       // Without an escape a value that holds the delimiter or a line end would come back as two.
       val escape = if (serde.values.exists(_ == "\\")) Map.empty[String, String] else Map("escape.delim" -> "\\")
-      escape ++ serde ++ serde.get("field.delim").map("serialization.format" -> _) + ("serialization.escape.crlf" -> "true")
+      escape ++ serde ++ serde
+        .get("field.delim")
+        .map("serialization.format" -> _) + ("serialization.escape.crlf" -> "true")
     }
 
   private def lower(text: String): String = text.toLowerCase(Locale.ROOT)

@@ -15,7 +15,9 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.StructType
 import scala.jdk.CollectionConverters._
 
-/** What [[SfBatchCatalog]] gives a writer, so that Spark's resolution lets it pass to [[WriteTo]]; never written through. */
+/** What [[SfBatchCatalog]] gives a writer, so that Spark's resolution lets it pass to [[WriteTo]]; never written
+  * through.
+  */
 final case class WritableTable(catalogTable: CatalogTable) extends SupportsWrite {
   private def v1 = V1Table(catalogTable)
   override def name: String = v1.name
@@ -23,7 +25,11 @@ final case class WritableTable(catalogTable: CatalogTable) extends SupportsWrite
   override def partitioning: Array[Transform] = v1.partitioning
   override def properties: util.Map[String, String] = v1.properties
   override def capabilities: util.Set[TableCapability] = Set(
-    TableCapability.BATCH_WRITE, TableCapability.ACCEPT_ANY_SCHEMA, TableCapability.OVERWRITE_BY_FILTER, TableCapability.OVERWRITE_DYNAMIC).asJava
+    TableCapability.BATCH_WRITE,
+    TableCapability.ACCEPT_ANY_SCHEMA,
+    TableCapability.OVERWRITE_BY_FILTER,
+    TableCapability.OVERWRITE_DYNAMIC
+  ).asJava
   override def newWriteBuilder(info: LogicalWriteInfo): WriteBuilder =
     throw new IllegalStateException(s"$name is written by sfbatch's own command only")
 }
@@ -60,30 +66,46 @@ object WriteTo {
       val options = o.deleteExpr match {
         case Literal(true, _) if !o.isByName || table.partitionColumnNames.isEmpty => o.writeOptions
         case Literal(true, _) =>
-          Guards.no(table, "overwrite(true)", "it would drop every partition that the data does not have", "overwritePartitions(), and ALTER TABLE ... DROP PARTITION for the others")
+          Guards.no(
+            table,
+            "overwrite(true)",
+            "it would drop every partition that the data does not have",
+            "overwritePartitions(), and ALTER TABLE ... DROP PARTITION for the others"
+          )
         case condition => o.writeOptions + ("replaceWhere" -> sql(condition))
       }
       Some(into(target, o.query, overwrite = true, o.isByName, options))
     case _ => None
   }
 
-  private def into(target: LogicalPlan, query: LogicalPlan, overwrite: Boolean, byName: Boolean, options: Map[String, String]) =
-    if (byName) Inserts.byName(target, query, overwrite, options) else Inserts.byPosition(target, query, overwrite, options)
+  private def into(
+      target: LogicalPlan,
+      query: LogicalPlan,
+      overwrite: Boolean,
+      byName: Boolean,
+      options: Map[String, String]
+  ) =
+    if (byName) Inserts.byName(target, query, overwrite, options)
+    else Inserts.byPosition(target, query, overwrite, options)
 
   /** The condition as a user would write it: bare column names. */
-  private def sql(condition: Expression): String = condition.transform {
-    case a: Attribute => UnresolvedAttribute(Seq(a.name))
+  private def sql(condition: Expression): String = condition.transform { case a: Attribute =>
+    UnresolvedAttribute(Seq(a.name))
   }.sql
 
-  /** Spark refuses `writeTo` on a Hive table before any rule, unless the session catalog is ours (ResolveRelations, 3.5.6, 4.0.2). */
+  /** Spark refuses `writeTo` on a Hive table before any rule, unless the session catalog is ours (ResolveRelations,
+    * 3.5.6, 4.0.2).
+    */
   def checkCatalog(session: Session, parts: Seq[String]): Unit =
     if (calledFromWriteTo && OurTable.of(session, parts).isDefined)
       session.sessionState.catalogManager.catalog(CatalogManager.SESSION_CATALOG_NAME) match {
         case _: SfBatchCatalog =>
         case other =>
-          throw new SfBatchException("SFBATCH_CATALOG_TAKEN",
+          throw new SfBatchException(
+            "SFBATCH_CATALOG_TAKEN",
             s"writeTo('${parts.mkString(".")}') needs spark.sql.catalog.spark_catalog=sfbatch.SfBatchCatalog, but ${other.getClass.getName} is there. " +
-              "Instead: df.write.insertInto or df.write.format('sfbatch').mode(...).saveAsTable, which need no catalog.")
+              "Instead: df.write.insertInto or df.write.format('sfbatch').mode(...).saveAsTable, which need no catalog."
+          )
       }
 
   private def calledFromWriteTo: Boolean = Thread.currentThread.getStackTrace
