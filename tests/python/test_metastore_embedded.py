@@ -92,6 +92,14 @@ def test_it_survives_the_driver_that_started_it_and_ctrl_c(tmp_home):
     assert local_metastore.find(tmp_home) == running
 
 
+def test_one_that_hangs_is_not_taken_for_running_and_can_be_stopped(tmp_home):
+    hanging = local_metastore.start(tmp_home)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    assert local_metastore.find(tmp_home) is None
+    assert local_metastore.stop(tmp_home, timeout_s=6) is True
+    assert local_metastore.start(tmp_home).port == hanging.port
+
+
 def test_what_goes_wrong_in_it_is_shown_with_the_end_of_its_log(tmp_home):
     (tmp_home / "metastore").mkdir(parents=True)
     (tmp_home / "metastore" / "derby").write_text("not a database")
