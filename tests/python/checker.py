@@ -196,6 +196,8 @@ def _problems(table, shown):
         yield from _entry_problems(number, entry, entries[number - 2] if number > 1 else None)
         if number not in aborted and done is None:
             yield f"version {number} ({entry['operation']}) has no .done"
+        if number in aborted and done == b"":
+            yield f"version {number} ({entry['operation']}) was shown, and yet aborted"
         if number not in aborted and done == b"refused":
             yield f"version {number} ({entry['operation']}) was refused, and no abort names it"
         if done not in {None, b"", b"refused"}:
@@ -249,8 +251,10 @@ def _problems(table, shown):
             if change.get("files") is not None and change.get("batch_id"):
                 yield from _directory_problems(entry["version"], place, change)
     for path in root.rglob("*"):
-        if "_sfbatch" not in path.relative_to(root).parts and path.is_file() and not adopted:
-            *partition, batch, _ = path.relative_to(root).parts
+        parts = path.relative_to(root).parts
+        # What a killed driver leaves lies under _temporary, as with any Spark job.
+        if parts[0] not in {"_sfbatch", "_temporary"} and path.is_file() and not adopted:
+            *partition, batch, _ = parts
             if len(partition) != len(columns) or not re.fullmatch(r"\d{14}", batch):
                 yield f"a file lies where no batch is: {path.relative_to(root)}"
             elif batch not in claims:

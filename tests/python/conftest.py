@@ -16,8 +16,10 @@ from pathlib import Path
 
 import checker
 import pytest
+from pymetastore.hive_metastore import ttypes
 from sfbatch import configure_spark, local_metastore
 from stock import StockSpark
+from writer import Writer
 
 FOREIGN = (
     "SPARK_HOME",
@@ -94,14 +96,37 @@ def stock_spark(metastore, tmp_path_factory):
     session.close()
 
 
+@pytest.fixture(scope="session")
+def writer(metastore):
+    """A driver without a Spark session that no test harms."""
+    made = Writer(metastore.uri)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writers(metastore):
+    """`writers(at="journalled=hang")`: a driver without a Spark session, for this test alone."""
+    made = []
+
+    def start(uri=None, **settings):
+        made.append(Writer(uri or metastore.uri, **settings))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
 _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def db(spark, metastore, request):
+def db(metastore, request):
     """The name of a fresh database; its tables are held against their journals when the test is over."""
     name = f"t{next(_numbers)}_{re.sub(r'[^a-z0-9]+', '_', request.node.originalname.lower())[:60]}"
-    spark.sql(f"CREATE DATABASE {name}")
+    with checker.Metastore(metastore.uri) as client:
+        client.create_database(ttypes.Database(name=name, locationUri=f"{metastore.warehouse}/{name}.db"))
     return name
 
 
@@ -159,13 +184,13 @@ def run_driver(tmp_path, metastore):
             assert ended.code == 0, f"the driver failed:\n{ended.out}\n{ended.err[-4000:]}"
         return ended
 
-    def start(script, *, env=None, kill_at=None):
+    def start(script, *, env=None, kill_at=None, arguments=()):
         """Start it and return the Popen; it is killed when the test ends."""
         step, _, nth = (kill_at or "").partition(":")
         at = kill_at if "=" in step else f"{step}=halt:{nth or 1}"
         extra = {"SFBATCH_TEST_AT_STEP": at} if kill_at else {}
         driver = subprocess.Popen(
-            [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", script, *arguments], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         started.append(driver)

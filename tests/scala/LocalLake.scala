@@ -40,7 +40,7 @@ object LocalLake {
       new Thread(() => HiveMetaStore.startMetaStore(listen, ShimLoader.getHadoopThriftAuthBridge, conf), "metastore")
     server.setDaemon(true)
     server.start()
-    val giveUp = System.nanoTime + 60000000000L
+    val giveUp = System.nanoTime + 240000000000L
     while (scala.util.Try(new java.net.Socket("localhost", port).close()).isFailure) {
       if (System.nanoTime > giveUp) throw new IllegalStateException("the metastore did not start")
       Thread.sleep(100)

@@ -9,8 +9,9 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   private val settings = TableLock.Settings.of(conf)
   private val remote = hiveConf.get("hive.metastore.uris", "").trim.nonEmpty
 
-  private def using[T](body: Metastore => T): T = {
-    val metastore = new Metastore(hiveConf)
+  private def using[T](body: Metastore => T): T = using(Metastore.RetrySeconds, body)
+  private def using[T](patienceS: Long, body: Metastore => T): T = {
+    val metastore = new Metastore(hiveConf, patienceS)
     try body(metastore)
     finally metastore.close()
   }
@@ -19,7 +20,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   private def transaction(table: Table, metastore: Metastore) =
     new Transaction(table, journal(table), metastore, () => new Metastore(hiveConf), remote, caller, settings)
 
-  def table(database: String, name: String): Table = using(load(_, database, name))
+  def table(database: String, name: String): Table = using(Metastore.RetryAtFirstSeconds, load(_, database, name))
 
   private def load(metastore: Metastore, database: String, name: String): Table = {
     val table = Catalog.table(metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name)))

@@ -38,9 +38,10 @@ final class Overtaken extends MetastoreFailure("a later version is shown", null)
 /** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not
   * thread-safe.
   *
-  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand.
+  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand. `patienceS`: how long a read waits for a server that is
+  * not there; an operation that begins should say so soon, one that has written files waits for a restart.
   */
-final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
+final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySeconds) extends AutoCloseable {
   private var connected: Option[(HiveMetaStoreClient, ThriftHiveMetastore.Iface)] = None
 
   private def client: ThriftHiveMetastore.Iface = connected match {
@@ -60,13 +61,12 @@ final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
     connected = None
   }
 
-  /** A read, or a call that is harmless twice: again after trouble, for a minute. */
+  /** A read, or a call that is harmless twice: again after trouble, for `patienceS`. */
   def read[T](call: ThriftHiveMetastore.Iface => T): T = {
     val started = System.nanoTime()
     // A server that answers "error" may be waiting for its database: again, but not for long.
     def givesUp(e: Exception) =
-      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) Metastore.RetrySeconds
-                                     else Metastore.RetryAnsweredSeconds) * 1000000000L
+      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) patienceS else Metastore.RetryAnsweredSeconds) * 1000000000L
     def attempt(pauseMs: Long): T =
       try call(client)
       catch {
@@ -110,13 +110,15 @@ final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
     catch { case _: NoSuchObjectException => None }
   }
 
-  /** values -> partition, of those that exist; by 1,000 names a request. */
+  /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE */
   def partitions(database: String, table: String, names: Seq[String]): Map[Seq[String], HivePartition] =
-    names
-      .grouped(Metastore.ReadAtOnce)
-      .flatMap(some => read(_.get_partitions_by_names(database, table, some.asJava)).asScala)
-      .map(p => p.getValues.asScala.toList -> p)
-      .toMap[Seq[String], HivePartition]
+    try
+      names
+        .grouped(Metastore.ReadAtOnce)
+        .flatMap(some => read(_.get_partitions_by_names(database, table, some.asJava)).asScala)
+        .map(p => p.getValues.asScala.toList -> p)
+        .toMap[Seq[String], HivePartition]
+    catch { case _: NoSuchObjectException => throw Errors.unknownTable(database, table) }
 
   def allPartitionNames(database: String, table: String): Seq[String] =
     read(_.get_partition_names(database, table, -1)).asScala.toSeq
@@ -145,6 +147,7 @@ final class Metastore(hiveConf: HiveConf) extends AutoCloseable {
 
 object Metastore {
   val RetrySeconds = 60L
+  val RetryAtFirstSeconds = 8L
   val RetryAnsweredSeconds = 8L
   val ReadAtOnce = 1000
 

@@ -2,8 +2,8 @@ package sfbatch
 
 /** The steps of the protocol as a process passes them: logged at DEBUG, and the places where tests kill or pause it.
   *
-  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop[:<n>]`: at the n-th passing (default 1) of that step the process dies as by
-  * `kill -9`, or stops as by `kill -STOP`.
+  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop|hang[:<n>]`: at the n-th passing (default 1) of that step the process dies as by `kill -9`,
+  * or stops as by `kill -STOP`; `hang`: from the n-th passing on the thread that passes sleeps for ever, and the others go on.
   */
 private[sfbatch] object Step {
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Step")
@@ -16,10 +16,14 @@ private[sfbatch] object Step {
   def apply(step: String, what: => Any): Unit = {
     if (log.isDebugEnabled) log.debug(s"$step: $what")
     fault.foreach { case (at, action, n) =>
-      if (at == step && passed.incrementAndGet() == n) action match {
-        case "halt" => Runtime.getRuntime.halt(137)
-        case "stop" => new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); ()
-        case other => throw new IllegalArgumentException(s"SFBATCH_TEST_AT_STEP: '$other' is neither halt nor stop")
+      if (at == step) {
+        val times = passed.incrementAndGet()
+        action match {
+          case "halt" => if (times == n) Runtime.getRuntime.halt(137)
+          case "stop" => if (times == n) { new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); () }
+          case "hang" => if (times >= n) { System.err.println(s"hangs at $step"); Thread.sleep(Long.MaxValue) }
+          case other => throw new IllegalArgumentException(s"SFBATCH_TEST_AT_STEP: '$other' is none of halt, stop, hang")
+        }
       }
     }
   }

@@ -1,0 +1,116 @@
+"""The metastore goes away, comes back, refuses, or speaks of another protocol: a clear error, or no harm."""
+
+import gzip
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from at_once import Running
+from checker import Metastore, journal, problems
+from pymetastore.hive_metastore import ttypes
+from sfbatch import local_metastore
+from writer import Refusal, Writer
+
+OLD = {"1": [(1, "old")], "2": [(2, "old")]}
+NEW = {"1": [(11, "new")], "2": [(12, "new")]}
+
+
+@pytest.mark.parametrize("step", ["verified", "journalled"])
+def test_a_metastore_killed_and_started_again_in_the_middle_of_a_write_costs_only_time(tmp_home, step):
+    running = local_metastore.start(tmp_home)
+    with Metastore(running.uri) as client:
+        client.create_database(ttypes.Database(name="d", locationUri=f"{running.warehouse}/d.db"))
+    writer, paused = Writer(running.uri), Writer(running.uri, at=f"{step}=stop")
+    try:
+        writer.create("d.t")
+        writer.overwrite("d.t", OLD)
+        write = Running(lambda: paused.overwrite("d.t", NEW))
+        paused.wait_until_stopped()
+        os.kill(running.pid, signal.SIGKILL)
+        paused.resume()
+        time.sleep(1)
+        assert local_metastore.start(tmp_home).uri == running.uri
+        assert write.result() == 3
+        with Metastore(running.uri) as client:
+            shown = {
+                part.values[0]: Path(part.sd.location.removeprefix("file:"))
+                for part in client.get_partitions("d", "t", -1)
+            }
+        assert {day: (folder / "part-0").read_text() for day, folder in shown.items()} == {
+            "1": "11\x01new\n",
+            "2": "12\x01new\n",
+        }
+        assert problems(running.uri, "d", "t") == []
+    finally:
+        writer.close()
+        paused.close()
+
+
+def test_a_metastore_that_is_down_is_named_within_seconds():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    writer = Writer(f"thrift://127.0.0.1:{port}")
+    try:
+        started = time.monotonic()
+        with pytest.raises(Refusal, match=f"SFBATCH_METASTORE_DOWN.*127.0.0.1:{port}.*SFBATCH_METASTORE_URI"):
+            writer.overwrite("d.t", OLD)
+        assert time.monotonic() - started < 30
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+def table(db, writer):
+    writer.create(f"{db}.t")
+    writer.overwrite(f"{db}.t", OLD)
+    return f"{db}.t"
+
+
+def refused_everywhere(writer, table):
+    """Neither a write nor recovery touches the table."""
+    for action in (
+        lambda: writer.overwrite(table, NEW),
+        lambda: writer.append(table, NEW),
+        lambda: writer.recover(table),
+    ):
+        with pytest.raises(Refusal, match="SFBATCH_PROTOCOL_UNKNOWN.*protocol 2.*newest sfbatch wheel"):
+            action()
+
+
+@pytest.mark.unchecked("of another protocol")
+@pytest.mark.parametrize("where", ["owner.json", "table property", "journal"])
+def test_an_unknown_protocol_number_is_refused_before_anything_is_written(
+    db, table, writers, metastore, stock_spark, where
+):
+    fresh = writers()  # one that has not read the journal before
+    root = Path(fresh.table(table).root().toUri().getPath())
+    if where == "owner.json":
+        owner = root / "_sfbatch" / "owner.json"
+        owner.write_text(json.dumps({**json.loads(owner.read_text()), "protocol": 2}))
+    elif where == "table property":
+        with Metastore(metastore.uri) as client:
+            seen = client.get_table(db, "t")
+            seen.parameters["sfbatch.protocol"] = "2"
+            client.alter_table(db, "t", seen)
+    else:
+        entry = {**journal(root)[-1], "protocol": 2, "version": 3}
+        (root / "_sfbatch" / "journal" / "00000000" / f"{3:012d}.json.gz").write_bytes(
+            gzip.compress(json.dumps(entry).encode())
+        )
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    refused_everywhere(fresh, table)
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+    assert sorted(stock_spark.sql(f"select day, id from {table}")) == [["1", 1], ["2", 2]]
+
+
+@pytest.mark.unchecked("damaged on purpose")
+def test_a_damaged_journal_entry_is_named_and_nothing_is_published(db, table, writer, writers, stock_spark):
+    root = Path(writer.table(table).root().toUri().getPath())
+    (root / "_sfbatch" / "journal" / "00000000" / f"{3:012d}.json.gz").write_bytes(b"not gzip")
+    with pytest.raises(Refusal, match=r"SFBATCH_JOURNAL_DAMAGED.*000000000003\.json\.gz"):
+        writers().overwrite(table, NEW)
+    assert sorted(stock_spark.sql(f"select day, id from {table}")) == [["1", 1], ["2", 2]]
