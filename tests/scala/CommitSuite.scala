@@ -11,10 +11,14 @@ import org.apache.spark.internal.io.FileCommitProtocol.TaskCommitMessage
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.util.SerializableConfiguration
 
-/** Attempts of one task as speculation and a lost executor make them: what no committed attempt named is never in the batch. */
+/** Attempts of one task as speculation and a lost executor make them: what no committed attempt named is never in the
+  * batch.
+  */
 class CommitSuite extends LakeSuite {
 
-  /** A job on a fresh table: the attempts run as tasks of their own; the files of its batch and whatever else lies under the root. */
+  /** A job on a fresh table: the attempts run as tasks of their own; the files of its batch and whatever else lies
+    * under the root.
+    */
   private final class Attempts {
     private val name = newName()
     sql(s"CREATE TABLE $name (n INT, date STRING) USING sfbatch OPTIONS (format 'text') PARTITIONED BY (date)")
@@ -31,7 +35,12 @@ class CommitSuite extends LakeSuite {
     def attempt(number: Int, ending: String): Option[TaskCommitMessage] = {
       val (commits, settings) = (protocol, new SerializableConfiguration(job.getConfiguration))
       val context = spark.sparkContext
-      context.runJob(context.parallelize(Seq(0), 1), (_: TaskContext, _: Iterator[Int]) => CommitSuite.attempt(commits, settings.value, number, ending)).head
+      context
+        .runJob(
+          context.parallelize(Seq(0), 1),
+          (_: TaskContext, _: Iterator[Int]) => CommitSuite.attempt(commits, settings.value, number, ending)
+        )
+        .head
     }
     def commit(messages: Option[TaskCommitMessage]*): Unit = protocol.commitJob(job, messages.flatten)
     def abort(): Unit = protocol.abortJob(job)
@@ -41,9 +50,14 @@ class CommitSuite extends LakeSuite {
       val root = java.nio.file.Paths.get(table.root.toUri.getPath)
       val walk = java.nio.file.Files.walk(root)
       try
-        walk.toArray.map(p => root.relativize(p.asInstanceOf[java.nio.file.Path]).toString)
-          .filter(p => p.startsWith("20161001/") && !p.endsWith(".crc") && java.nio.file.Files.isRegularFile(root.resolve(p)))
-          .map(_.replaceAll("/\\d{14}/", "/B/")).sorted.toSeq
+        walk.toArray
+          .map(p => root.relativize(p.asInstanceOf[java.nio.file.Path]).toString)
+          .filter(p =>
+            p.startsWith("20161001/") && !p.endsWith(".crc") && java.nio.file.Files.isRegularFile(root.resolve(p))
+          )
+          .map(_.replaceAll("/\\d{14}/", "/B/"))
+          .sorted
+          .toSeq
       finally walk.close()
     }
   }
@@ -82,7 +96,12 @@ class CommitSuite extends LakeSuite {
 }
 
 object CommitSuite {
-  def attempt(protocol: BatchCommitProtocol, conf: Configuration, number: Int, ending: String): Option[TaskCommitMessage] = {
+  def attempt(
+      protocol: BatchCommitProtocol,
+      conf: Configuration,
+      number: Int,
+      ending: String
+  ): Option[TaskCommitMessage] = {
     val id = new TaskAttemptID(new TaskID(new JobID("job", 0), TaskType.MAP, 0), number)
     val own = new Configuration(conf)
     own.set("mapreduce.job.id", id.getJobID.toString)

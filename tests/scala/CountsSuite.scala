@@ -5,11 +5,13 @@ import java.nio.file.{Files, Paths}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.{FileStatus, Path}
 import org.apache.hadoop.hive.metastore.HiveMetaStoreClient
-import org.apache.hadoop.hive.metastore.api.{ThriftHiveMetastore, Partition => HivePartition}
+import org.apache.hadoop.hive.metastore.api.{Partition => HivePartition, ThriftHiveMetastore}
 import scala.jdk.CollectionConverters._
 import scala.collection.mutable
 
-/** What one publish asks of the metastore and of the file system: exactly, and the same for long histories and large tables. */
+/** What one publish asks of the metastore and of the file system: exactly, and the same for long histories and large
+  * tables.
+  */
 class CountsSuite extends munit.FunSuite {
   override val munitTimeout = scala.concurrent.duration.Duration(120, "s")
   private val conf = {
@@ -24,7 +26,9 @@ class CountsSuite extends munit.FunSuite {
   private def count(what: String): Unit = asked.synchronized(asked(what) = asked.getOrElse(what, 0) + 1)
 
   private final class CountingStore(inner: Store) extends Store {
-    def createExclusive(path: Path, bytes: Array[Byte]): Boolean = { count("create"); inner.createExclusive(path, bytes) }
+    def createExclusive(path: Path, bytes: Array[Byte]): Boolean = {
+      count("create"); inner.createExclusive(path, bytes)
+    }
     def read(path: Path): Option[Array[Byte]] = { count("read"); inner.read(path) }
     def list(directory: Path): Seq[FileStatus] = { count("list"); inner.list(directory) }
     def exists(path: Path): Boolean = { count("exists"); inner.exists(path) }
@@ -58,7 +62,18 @@ class CountsSuite extends munit.FunSuite {
   private def create(partitionColumns: Seq[Column] = Seq(Column("date", "string"))): Table = {
     tables += 1
     warehouse.create(
-      TableSpec("default", s"counts_$tables", Format.Text, Format.Text.storage, PartitionStyle.Value, Seq(Column("id", "bigint")), partitionColumns, None, None, Map.empty)
+      TableSpec(
+        "default",
+        s"counts_$tables",
+        Format.Text,
+        Format.Text.storage,
+        PartitionStyle.Value,
+        Seq(Column("id", "bigint")),
+        partitionColumns,
+        None,
+        None,
+        Map.empty
+      )
     )
   }
 
@@ -69,7 +84,18 @@ class CountsSuite extends munit.FunSuite {
     val metastore = countingMetastore()
     val state = journal.snapshot(journal.tail().newest)
     val batch = journal.claim(caller)
-    val transact = (body: Transaction => Outcome) => body(new Transaction(table, journal, metastore, () => new Metastore(Metastore.hiveConf(conf)), true, caller, settings))
+    val transact = (body: Transaction => Outcome) =>
+      body(
+        new Transaction(
+          table,
+          journal,
+          metastore,
+          () => new Metastore(Metastore.hiveConf(conf)),
+          true,
+          caller,
+          settings
+        )
+      )
     val write = new TableWrite(table, WriteOptions(append = false), batch, state.partitions, journal, transact, caller)
     val written = partitions.map { values =>
       val directory = Paths.get(PartitionPath.batch(table, values, batch).toUri.getPath)
@@ -114,8 +140,13 @@ class CountsSuite extends munit.FunSuite {
     parts.grouped(500).foreach(some => LocalLake.metastore.add_partitions(some.asJava))
     val journal = new Journal(table.root, table.id, Store.of(table.root, conf))
     val state = journal.snapshot(journal.tail().newest)
-    val shown = (p: HivePartition) => Shown(None, Some(p.getSd.getLocation), state.version + 1, table.columns, table.storage, None, None, None)
-    journal.commit(Recovery.draft(table, caller, "external", state).copy(changes = parts.map(p => PartitionChange(p.getValues.asScala.toList, Some(shown(p)), None))))
+    val shown = (p: HivePartition) =>
+      Shown(None, Some(p.getSd.getLocation), state.version + 1, table.columns, table.storage, None, None, None)
+    journal.commit(
+      Recovery
+        .draft(table, caller, "external", state)
+        .copy(changes = parts.map(p => PartitionChange(p.getValues.asScala.toList, Some(shown(p)), None)))
+    )
     journal.markShown(state.version + 1)
   }
 
@@ -137,7 +168,10 @@ class CountsSuite extends munit.FunSuite {
       overwrite(table, Seq("a"), Seq("b"))
       assertEquals(overwrite(table, Seq("c"), Seq("d")), files(2) ++ lock ++ reads + add + template)
       assertEquals(overwrite(table, Seq("a"), Seq("b")), files(2) ++ lock ++ reads + alter)
-      assertEquals(overwrite(table, Seq("a"), Seq("e")), files(2) ++ lock ++ reads + add + alter + template + ("mkdir" -> 1))
+      assertEquals(
+        overwrite(table, Seq("a"), Seq("e")),
+        files(2) ++ lock ++ reads + add + alter + template + ("mkdir" -> 1)
+      )
     }
 
   test("many partitions at once cost a listing of each, and no more calls") {
@@ -150,7 +184,10 @@ class CountsSuite extends munit.FunSuite {
   test("an unpartitioned table: three reads of it and one alter") {
     val table = create(Nil)
     overwrite(table, Nil)
-    assertEquals(overwrite(table, Nil), files(1) ++ lock + ("get_table" -> 4) + ("alter_table_with_environment_context" -> 1))
+    assertEquals(
+      overwrite(table, Nil),
+      files(1) ++ lock + ("get_table" -> 4) + ("alter_table_with_environment_context" -> 1)
+    )
   }
 
   test("a driver that has not read the journal yet reads the newest checkpoint and what follows it") {
@@ -159,7 +196,10 @@ class CountsSuite extends munit.FunSuite {
     grow(table, 1010)
     overwrite(table, Seq("a")) // version 1013
     forget()
-    assertEquals(overwrite(table, Seq("a")), files(1) ++ lock ++ reads + alter + ("list" -> (5 + 1 + 1)) + ("read" -> (1 + 1 + 13)))
+    assertEquals(
+      overwrite(table, Seq("a")),
+      files(1) ++ lock ++ reads + alter + ("list" -> (5 + 1 + 1)) + ("read" -> (1 + 1 + 13))
+    )
   }
 
   private def forget(): Unit = {

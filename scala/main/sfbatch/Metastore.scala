@@ -38,8 +38,9 @@ final class Overtaken extends MetastoreFailure("a later version is shown", null)
 /** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not
   * thread-safe.
   *
-  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand. `patienceS`: how long a read waits for a server that is
-  * not there; an operation that begins should say so soon, one that has written files waits for a restart.
+  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand. `patienceS`: how long a read waits for
+  * a server that is not there; an operation that begins should say so soon, one that has written files waits for a
+  * restart.
   */
 final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySeconds) extends AutoCloseable {
   private var connected: Option[(HiveMetaStoreClient, ThriftHiveMetastore.Iface)] = None
@@ -66,7 +67,8 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
     val started = System.nanoTime()
     // A server that answers "error" may be waiting for its database: again, but not for long.
     def givesUp(e: Exception) =
-      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) patienceS else Metastore.RetryAnsweredSeconds) * 1000000000L
+      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) patienceS
+                                     else Metastore.RetryAnsweredSeconds) * 1000000000L
     def attempt(pauseMs: Long): T =
       try call(client)
       catch {
@@ -110,7 +112,8 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
     catch { case _: NoSuchObjectException => None }
   }
 
-  /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE */
+  /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE
+    */
   def partitions(database: String, table: String, names: Seq[String]): Map[Seq[String], HivePartition] =
     try
       names

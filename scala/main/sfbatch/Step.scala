@@ -2,8 +2,9 @@ package sfbatch
 
 /** The steps of the protocol as a process passes them: logged at DEBUG, and the places where tests kill or pause it.
   *
-  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop|hang[:<n>]`: at the n-th passing (default 1) of that step the process dies as by `kill -9`,
-  * or stops as by `kill -STOP`; `hang`: from the n-th passing on the thread that passes sleeps for ever, and the others go on.
+  * `SFBATCH_TEST_AT_STEP=<step>=halt|stop|hang[:<n>]`: at the n-th passing (default 1) of that step the process dies as
+  * by `kill -9`, or stops as by `kill -STOP`; `hang`: from the n-th passing on the thread that passes sleeps for ever,
+  * and the others go on.
   */
 private[sfbatch] object Step {
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Step")
@@ -20,9 +21,13 @@ private[sfbatch] object Step {
         val times = passed.incrementAndGet()
         action match {
           case "halt" => if (times == n) Runtime.getRuntime.halt(137)
-          case "stop" => if (times == n) { new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); () }
+          case "stop" =>
+            if (times == n) {
+              new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); ()
+            }
           case "hang" => if (times >= n) { System.err.println(s"hangs at $step"); Thread.sleep(Long.MaxValue) }
-          case other => throw new IllegalArgumentException(s"SFBATCH_TEST_AT_STEP: '$other' is none of halt, stop, hang")
+          case other =>
+            throw new IllegalArgumentException(s"SFBATCH_TEST_AT_STEP: '$other' is none of halt, stop, hang")
         }
       }
     }

@@ -48,7 +48,11 @@ object Store {
         throw denied(what, e)
       case e: IOException if String.valueOf(e.getMessage).contains("Permission denied") => throw denied(what, e)
       case e: IOException =>
-        throw new SfBatchException("SFBATCH_STORE_FAILED", s"$what: ${e.getMessage}. Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again.", e)
+        throw new SfBatchException(
+          "SFBATCH_STORE_FAILED",
+          s"$what: ${e.getMessage}. Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again.",
+          e
+        )
     }
 
   private def denied(what: String, e: Throwable) =
