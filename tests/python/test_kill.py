@@ -21,6 +21,9 @@ RECOVERY = ["recover", "showing", "placed", "dropping", "shown", "done"]
 COMMITTED = STEPS.index("journalled")
 SHOWN = STEPS.index("dropping")
 
+#: Recovery is the same code on both Sparks (no line of it is Spark's), and these are slow.
+on_one_spark = pytest.mark.skipif(installed_spark().line != "3.5", reason="slow; runs on Spark 3.5 only")
+
 OLD = {"1": [(1, "old")], "2": [(2, "old")], "3": [(3, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}
 FRESH = {"4": [(14, "new")], "5": [(15, "new")]}
@@ -119,6 +122,7 @@ def _passes(kind, step):
     }.get(step, True)
 
 
+@on_one_spark
 @pytest.mark.parametrize("step", RECOVERY)
 def test_a_recovering_driver_killed_at_a_step_leaves_old_or_new_and_the_next_recovery_finishes(
     db, writer, writers, stock_spark, step
@@ -137,6 +141,7 @@ def test_a_recovering_driver_killed_at_a_step_leaves_old_or_new_and_the_next_rec
     assert all(not aborted for _, aborted, _ in results)
 
 
+@on_one_spark
 @pytest.mark.parametrize("step", ["aborting", "reassert"])
 def test_a_driver_killed_while_it_closes_or_reasserts_leaves_it_to_the_next(
     db, metastore, writer, writers, stock_spark, step
