@@ -19,7 +19,7 @@ import scala.collection.JavaConverters._
 sealed abstract class MetastoreFailure(message: String, cause: Throwable) extends Exception(message, cause)
 
 /** The answer did not come: it may have happened, or happen later. Never a refusal. */
-final class Unclear(cause: Throwable) extends MetastoreFailure(String.valueOf(cause.getMessage), cause)
+final class Unclear(cause: Throwable) extends MetastoreFailure(Metastore.why(cause), cause)
 
 /** The metastore said no. */
 final class Refused(cause: Throwable)
@@ -80,7 +80,7 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
           if (givesUp(e))
             throw new SfBatchException(
               "SFBATCH_METASTORE_DOWN",
-              s"the metastore at ${hiveConf.get("hive.metastore.uris", "(in process)")} does not answer (${e.getMessage}). Start it, or set hive.metastore.uris or SFBATCH_METASTORE_URI.",
+              s"the metastore at ${hiveConf.get("hive.metastore.uris", "(in process)")} does not answer (${Metastore.why(e)}). Start it, or set hive.metastore.uris or SFBATCH_METASTORE_URI.",
               e
             )
           Thread.sleep(pauseMs)
@@ -175,6 +175,9 @@ object Metastore {
     field.setAccessible(true)
     field.get(client).asInstanceOf[ThriftHiveMetastore.Iface]
   }
+
+  /** Hive puts whole stack traces into messages. */
+  private[sfbatch] def why(e: Throwable): String = String.valueOf(e.getMessage).split('\n').head.trim
 
   private def isTransport(e: Throwable): Boolean =
     e.isInstanceOf[TTransportException] || e.isInstanceOf[org.apache.thrift.protocol.TProtocolException] || !e
