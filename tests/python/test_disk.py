@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 from at_once import Running
-from checker import journal
+from checker import journal, problems
 from writer import Refusal, wait_for
 
 OLD = {"1": [(1, "old")], "2": [(2, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}
 
 
+# The directories are gone before the harness' own look at the tables: so these fixtures look first.
+pytestmark = pytest.mark.unchecked("checked here")
+
+
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path, metastore, db):
     """A file system of 4 MB."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -26,7 +30,22 @@ def small_disk(tmp_path):
     ).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield place
+    found = problems(metastore.uri, db, "t")
     subprocess.run(["umount", "-l", place], check=True)
+    assert not found, found
+
+
+@pytest.fixture
+def place(metastore, db):
+    """A directory that anybody may enter and only we may write to."""
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    made = Path(tempfile.mkdtemp(prefix="sfbatch-", dir="/tmp"))
+    made.chmod(0o755)
+    yield made
+    found = problems(metastore.uri, db, "t")
+    shutil.rmtree(made)
+    assert not found, found
 
 
 def fill(disk):
@@ -84,42 +103,31 @@ def test_a_disk_full_while_the_journal_is_written_is_an_error_and_the_next_write
     assert ids(stock_spark, table) == [*([("1", 11), ("2", 12)] if committed else [("1", 1), ("2", 2)]), ("3", 3)]
 
 
-def test_a_user_without_permission_on_the_path_is_refused_before_the_first_byte(db, writer, writers, stock_spark):
-    if os.getuid() != 0:
-        pytest.skip("only root can be somebody else")
-    place = Path(tempfile.mkdtemp(prefix="sfbatch-"))
-    place.chmod(0o755)
+def test_a_user_without_permission_on_the_path_is_refused_before_the_first_byte(
+    db, writer, writers, stock_spark, place
+):
     table = f"{db}.t"
-    try:
-        writer.create(table, location=f"file:{place}/t")
-        writer.overwrite(table, OLD)
-        before = sorted(place.rglob("*"))
-        nobody = writers(user="nobody", uid=65534)
-        for action in (lambda: nobody.overwrite(table, NEW), lambda: nobody.append(table, NEW)):
-            with pytest.raises(Refusal, match="SFBATCH_NO_PERMISSION.*Ask for write access"):
-                action()
-        assert sorted(place.rglob("*")) == before
-        assert ids(stock_spark, table) == [("1", 1), ("2", 2)]
-    finally:
-        shutil.rmtree(place)
+    writer.create(table, location=f"file:{place}/t")
+    writer.overwrite(table, OLD)
+    before = sorted(place.rglob("*"))
+    nobody = writers(user="nobody", uid=65534)
+    for action in (lambda: nobody.overwrite(table, NEW), lambda: nobody.append(table, NEW)):
+        with pytest.raises(Refusal, match="SFBATCH_NO_PERMISSION.*Ask for write access"):
+            action()
+    assert sorted(place.rglob("*")) == before
+    assert ids(stock_spark, table) == [("1", 1), ("2", 2)]
 
 
 @pytest.mark.parametrize("part", ["_sfbatch/claims", "_sfbatch/journal"])
 def test_a_user_who_may_not_write_one_directory_of_the_journal_publishes_nothing(
-    db, writer, writers, stock_spark, part
+    db, writer, writers, stock_spark, place, part
 ):
-    if os.getuid() != 0:
-        pytest.skip("only root can be somebody else")
-    place = Path(tempfile.mkdtemp(prefix="sfbatch-"))
     table = f"{db}.t"
-    try:
-        writer.create(table, location=f"file:{place}/t")
-        writer.overwrite(table, OLD)
-        subprocess.run(["chown", "-R", "65534", place], check=True)
-        subprocess.run(["chown", "-R", "0", place / "t" / part], check=True)
-        with pytest.raises(Refusal, match="SFBATCH_NO_PERMISSION"):
-            writers(user="nobody", uid=65534).overwrite(table, NEW)
-        assert ids(stock_spark, table) == [("1", 1), ("2", 2)]
-        assert len(journal(place / "t")) == 2
-    finally:
-        shutil.rmtree(place)
+    writer.create(table, location=f"file:{place}/t")
+    writer.overwrite(table, OLD)
+    subprocess.run(["chown", "-R", "65534", place], check=True)
+    subprocess.run(["chown", "-R", "0", place / "t" / part], check=True)
+    with pytest.raises(Refusal, match="SFBATCH_NO_PERMISSION"):
+        writers(user="nobody", uid=65534).overwrite(table, NEW)
+    assert ids(stock_spark, table) == [("1", 1), ("2", 2)]
+    assert len(journal(place / "t")) == 2
