@@ -63,7 +63,7 @@ class Writer:
     """One JVM. `writer.overwrite("db.t", {"20161001": [(1, "a")]})`; `at="journalled=hang"` arms it."""
 
     def __init__(self, uri, *, at=None, user="ada", uid=None, **conf):
-        self.at = at
+        self.at, self.killed = at, False
         env = {key: value for key, value in os.environ.items() if not key.startswith("SFBATCH_")}
         command = [
             java(),
@@ -174,6 +174,7 @@ class Writer:
         os.kill(self.process.pid, signal.SIGCONT)
 
     def kill(self):
+        self.killed = True
         self.process.kill()
         self.process.wait()
 
@@ -198,7 +199,7 @@ class Writer:
                 thrown = thrown.getCause()
             raise Refusal(thrown.toString()) from error
         except (Py4JError, OSError) as error:
-            if self.process.poll() is not None:
+            if self.killed or self.process.poll() is not None:
                 raise Died(self.at) from error
             raise
 
