@@ -80,6 +80,8 @@ class CountsSuite extends munit.FunSuite {
   /** What one overwrite of these partitions asks for, from its claim to its end. */
   private def overwrite(table: Table, partitions: Seq[String]*): Map[String, Int] = {
     val journal = new Journal(table.root, table.id, new CountingStore(Store.of(table.root, conf)))
+    // A batch ID is a second: two writes in one cost a look for a free one.
+    Thread.sleep(1005 - System.currentTimeMillis() % 1000)
     asked.clear()
     val metastore = countingMetastore()
     val state = journal.snapshot(journal.tail().newest)
