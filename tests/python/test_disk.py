@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from at_once import Running
 from checker import journal, problems
-from writer import Refusal, wait_for
+from writer import Refusal, on_one_spark, wait_for
 
 OLD = {"1": [(1, "old")], "2": [(2, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}
 
 
 # The directories are gone before the harness' own look at the tables: so these fixtures look first.
-pytestmark = pytest.mark.unchecked("checked here")
+pytestmark = [pytest.mark.unchecked("checked here"), on_one_spark]
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 from at_once import Running
 from checker import Metastore, journal
 from metastore_proxy import ADD, ALTER, ALTER_TABLE, DENIED, NOT_ADDED, REFUSED, Proxy
-from writer import Refusal
+from writer import Refusal, on_one_spark
+
+pytestmark = on_one_spark
 
 OLD = {"1": [(1, "old")], "2": [(2, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}

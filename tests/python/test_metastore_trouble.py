@@ -13,7 +13,9 @@ from at_once import Running
 from checker import Metastore, journal, problems
 from pymetastore.hive_metastore import ttypes
 from sfbatch import local_metastore
-from writer import Refusal, Writer
+from writer import Refusal, Writer, on_one_spark
+
+pytestmark = on_one_spark
 
 OLD = {"1": [(1, "old")], "2": [(2, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 from sfbatch.installed import installed_spark
@@ -53,6 +54,10 @@ class Refusal(Exception):  # noqa: N818
         super().__init__(message)
         found = re.search(r"\[(SFBATCH_\w+)\]", message)
         self.code = found[1] if found else message[:300]
+
+
+#: The protocol is the same code on both Sparks, and these tests are slow.
+on_one_spark = pytest.mark.skipif(installed_spark().line != "3.5", reason="slow; runs on Spark 3.5 only")
 
 
 class Died(Exception):  # noqa: N818
