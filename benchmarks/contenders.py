@@ -1,0 +1,240 @@
+"""The contenders: how each makes its table and writes it, by the fastest documented way of its own that was found."""
+
+# ruff: noqa: ARG002, ARG004, D102
+from __future__ import annotations
+
+from pathlib import Path
+
+from lake import DATABASE, LINEITEM, MANY_COLUMNS, ONE_MONTH, Lake, many_value
+
+DELTA = "io.delta:delta-spark_2.12:3.3.3"
+ICEBERG = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0"
+
+
+class Contender:
+    """One way to keep a partitioned table. `before` is not timed, what it returns is called and timed."""
+
+    name = ""
+    title = ""
+    #: Contenders of one process share a session.
+    process = ""
+
+    def __init__(self, lake: Lake, spark) -> None:
+        self.lake, self.spark = lake, spark
+        self.table = f"{DATABASE}.lineitem_{self.name}"
+        self.location = lake.tables / f"lineitem_{self.name}"
+
+    @staticmethod
+    def configure(builder, lake: Lake, uri: str):
+        return builder.enableHiveSupport()
+
+    def create(self) -> None:
+        """Make the table, without a partition."""
+
+    def write(self, rows, month: str | None):
+        """Return what writes `rows`: all months, or one."""
+        raise NotImplementedError
+
+    def count(self) -> int:
+        return self.spark.table(self.table).count()
+
+
+class Bare(Contender):
+    """Parquet files and one `alter_partitions` made ready beforehand: less cannot be done, and nothing protects it."""
+
+    name = process = "bare"
+    title = "bare Parquet + metastore calls"
+
+    def create(self) -> None:
+        self.spark.sql(
+            f"CREATE EXTERNAL TABLE {self.table} ({LINEITEM}) PARTITIONED BY (shipmonth string) STORED AS PARQUET LOCATION '{self.location}'"
+        )
+        jvm = self.spark._jvm
+        conf = self.spark._jsc.hadoopConfiguration()
+        self.client = jvm.org.apache.hadoop.hive.metastore.HiveMetaStoreClient(
+            jvm.org.apache.hadoop.hive.conf.HiveConf(
+                conf, jvm.java.lang.Class.forName("org.apache.hadoop.hive.conf.HiveConf")
+            )
+        )
+        self.no_statistics = jvm.org.apache.hadoop.hive.metastore.api.EnvironmentContext(
+            jvm.java.util.HashMap({"DO_NOT_UPDATE_STATS": "true"})
+        )
+        self.runs = 0
+
+    def write(self, rows, month):
+        self.runs += 1
+        target = self.location / str(self.runs)
+        known = [
+            p
+            for p in self.client.listPartitions(DATABASE, f"lineitem_{self.name}", -1)
+            if month in (None, p.getValues()[0])
+        ]
+        moved = self.spark._jvm.java.util.ArrayList()
+        for partition in known:
+            partition.getSd().setLocation(f"file:{target}/shipmonth={partition.getValues()[0]}")
+            moved.add(partition)
+
+        def run() -> None:
+            rows.write.partitionBy("shipmonth").parquet(str(target))
+            if known:
+                self.client.alter_partitions(DATABASE, f"lineitem_{self.name}", moved, self.no_statistics)
+
+        return run if known else lambda: (run(), self.add(target))
+
+    def add(self, target: Path) -> None:
+        """The first time: add_partitions."""
+        specs = [
+            f"PARTITION (shipmonth='{p.name.partition('=')[2]}') LOCATION '{p}'"
+            for p in sorted(target.glob("shipmonth=*"))
+        ]
+        self.spark.sql(f"ALTER TABLE {self.table} ADD {' '.join(specs)}")
+
+
+class SfBatch(Contender):
+    """Our own: a fresh batch directory in each partition, published at once."""
+
+    name = process = "sfbatch"
+    title = "sfbatch"
+
+    @staticmethod
+    def configure(builder, lake, uri):
+        import sfbatch
+
+        return sfbatch.configure_spark(builder)
+
+    def create(self) -> None:
+        self.spark.sql(
+            f"CREATE TABLE {self.table} ({LINEITEM}, shipmonth string) USING sfbatch PARTITIONED BY (shipmonth) LOCATION '{self.location}'"
+        )
+
+    def write(self, rows, month):
+        return lambda: rows.write.format("sfbatch").mode("overwrite").save(self.table)
+
+    def create_many(self) -> None:
+        many_partitions(self.spark, self.lake, self.name)
+        self.spark.sql(f"CALL sfbatch.adopt(table => '{DATABASE}.many_{self.name}')").collect()
+
+    def write_many(self, rows, i: int, static: bool):
+        return insert_into(self.spark, f"{DATABASE}.many_{self.name}", rows, i, static)
+
+
+class Hive(Contender):
+    """A managed Hive table, `insertInto` as Spark 3.5 does it by default: its own Parquet writer, in place of the old files."""
+
+    name = process = "hive"
+    title = "Hive table, Spark's insertInto"
+    native = "true"
+
+    def create(self) -> None:
+        self.spark.sql(f"CREATE TABLE {self.table} ({LINEITEM}) PARTITIONED BY (shipmonth string) STORED AS PARQUET")
+
+    def write(self, rows, month):
+        self.mode()
+        return lambda: rows.write.mode("overwrite").insertInto(self.table)
+
+    def mode(self) -> None:
+        self.spark.conf.set("spark.sql.hive.convertInsertingPartitionedTable", self.native)
+        self.spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
+        self.spark.conf.set("hive.exec.dynamic.partition.mode", "nonstrict")
+
+    def create_many(self) -> None:
+        many_partitions(self.spark, self.lake, self.name)
+
+    def write_many(self, rows, i: int, static: bool):
+        self.mode()
+        return insert_into(self.spark, f"{DATABASE}.many_{self.name}", rows, i, static)
+
+
+class HiveSerde(Hive):
+    """The same through Hive's own writer and `loadDynamicPartitions`, as Hive itself would."""
+
+    name = "hive_serde"
+    title = "Hive table, Hive's INSERT OVERWRITE"
+    native = "false"
+
+
+class Delta(Contender):
+    """Delta Lake, its table in the same metastore."""
+
+    name = process = "delta"
+    title = "Delta Lake"
+
+    @staticmethod
+    def configure(builder, lake, uri):
+        return (
+            builder.config("spark.jars.packages", DELTA)
+            .config("spark.jars.ivy", str(lake.ivy))
+            .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+            .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+            .enableHiveSupport()
+        )
+
+    def create(self) -> None:
+        self.spark.sql(
+            f"CREATE TABLE {self.table} ({LINEITEM}, shipmonth string) USING delta PARTITIONED BY (shipmonth) LOCATION '{self.location}'"
+        )
+
+    def write(self, rows, month):
+        writer = rows.write.format("delta").mode("overwrite")
+        if month:
+            writer = writer.option("replaceWhere", f"shipmonth = '{month}'")
+        return lambda: writer.saveAsTable(self.table)
+
+
+class Iceberg(Contender):
+    """Apache Iceberg, its Hive catalog on the same metastore; Snappy as all others, and no shuffle before the write, as none of them has one."""
+
+    name = process = "iceberg"
+    title = "Apache Iceberg"
+
+    def __init__(self, lake: Lake, spark) -> None:
+        super().__init__(lake, spark)
+        self.table = f"ice.{self.table}"
+
+    @staticmethod
+    def configure(builder, lake, uri):
+        return (
+            builder.config("spark.jars.packages", ICEBERG)
+            .config("spark.jars.ivy", str(lake.ivy))
+            .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
+            .config("spark.sql.catalog.ice", "org.apache.iceberg.spark.SparkCatalog")
+            .config("spark.sql.catalog.ice.type", "hive")
+            .config("spark.sql.catalog.ice.uri", uri)
+            .config("spark.sql.catalog.ice.warehouse", str(lake.tables))
+            .enableHiveSupport()
+        )
+
+    def create(self) -> None:
+        self.spark.sql(
+            f"CREATE TABLE {self.table} ({LINEITEM}, shipmonth string) USING iceberg PARTITIONED BY (shipmonth) LOCATION '{self.location}' "
+            "TBLPROPERTIES ('write.parquet.compression-codec'='snappy', 'write.distribution-mode'='none')"
+        )
+
+    def write(self, rows, month):
+        return lambda: rows.writeTo(self.table).overwritePartitions()
+
+
+def many_partitions(spark, lake: Lake, name: str) -> None:
+    """A Hive table of `lake.many` partitions: directories with hard links of one file, found by MSCK REPAIR TABLE."""
+    table = f"{DATABASE}.many_{name}"
+    location = lake.many_directory(f"many_{name}")
+    spark.sql(
+        f"CREATE EXTERNAL TABLE {table} ({MANY_COLUMNS}) PARTITIONED BY (part string) STORED AS PARQUET LOCATION '{location}'"
+    )
+    spark.sql(f"MSCK REPAIR TABLE {table}")
+
+
+def insert_into(spark, table: str, rows, i: int, static: bool):
+    """One small partition: `insertInto` of rows that carry its value, or INSERT OVERWRITE that names it."""
+    if static:
+        rows.createOrReplaceTempView("small")
+        return lambda: spark.sql(
+            f"INSERT OVERWRITE TABLE {table} PARTITION (part='{many_value(i)}') SELECT * FROM small"
+        )
+    valued = rows.selectExpr("*", f"'{many_value(i)}' AS part")
+    return lambda: valued.write.mode("overwrite").insertInto(table)
+
+
+CONTENDERS: dict[str, type[Contender]] = {c.name: c for c in (Bare, SfBatch, Hive, HiveSerde, Delta, Iceberg)}
+WITH_MANY = ("sfbatch", "hive", "hive_serde")
+__all__ = ["CONTENDERS", "ONE_MONTH", "WITH_MANY", "Contender"]

@@ -1,0 +1,170 @@
+"""Runs the contenders in turn, A B C ..., A B C ..., and keeps every number; must never run two at once.
+
+Each contender has a process with a warm session of its own configuration, idle while another writes. All share one metastore server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import machine
+import report
+from contenders import CONTENDERS, WITH_MANY
+from lake import Lake
+from sfbatch import local_metastore
+from worker import Worker
+
+ALL = ("bare", "sfbatch", "hive", "hive_serde", "delta", "iceberg")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that is measured, `runs` times for each contender after one run to warm up."""
+
+    name: str
+    contenders: tuple[str, ...]
+    runs: int
+
+
+def main() -> None:
+    options = arguments()
+    here = Path(__file__).parent
+    if options.report_only:
+        report.write(json.loads((options.out / "results.json").read_text()), options.out)
+        return
+    lake = Lake(options.work.absolute(), options.scale, options.many)
+    # What Hive does itself (hive_serde) takes long on the many partitions: fewer runs would tell the same.
+    tasks = [
+        Task("rewrite", ALL, options.runs),
+        Task("one", ALL, options.runs),
+        Task("many", WITH_MANY, options.runs),
+        Task("many_static", WITH_MANY, options.runs),
+    ]
+    started = time.monotonic()
+    results = measure(lake, [t for t in tasks if t.name in options.tasks], options, started)
+    results["minutes"] = round((time.monotonic() - started) / 60, 1)
+    results["smoke"] = options.smoke
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    report.write(results, options.out)
+    say(started, f"report in {os.path.relpath(options.out / 'REPORT.md', here.parent)}")
+
+
+def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started: float) -> dict[str, Any]:
+    say(started, f"TPC-H lineitem at scale {lake.scale}")
+    lake.generate()
+    uri = lake.anew()
+    say(started, "one metastore server, one session for each contender")
+    chosen = [name for name in ALL if name in options.contenders]
+    workers = {p: Worker(p, lake, uri, options.memory) for p in dict.fromkeys(CONTENDERS[n].process for n in chosen)}
+    of = {name: workers[CONTENDERS[name].process] for name in chosen}
+    try:
+        versions = next(iter(workers.values())).call("ready")
+        rows = of[chosen[0]].call("prepare")
+        say(started, f"{rows:,} rows; every contender makes its table")
+        for name in chosen:
+            of[name].call("create", name)
+        runs: list[dict[str, Any]] = []
+        for task in tasks:
+            runs += task_runs(task, [n for n in task.contenders if n in chosen], of, lake, started)
+        counts = {name: of[name].call("count", name) for name in chosen}
+        assert set(counts.values()) == {rows}, f"rows: {counts}, expected {rows}"
+        reads = (
+            of["hive"].call("reads", "bench.lineitem_hive", "bench.lineitem_sfbatch")
+            if {"hive", "sfbatch"} <= set(chosen)
+            else []
+        )
+    finally:
+        for worker in workers.values():
+            worker.close()
+        local_metastore.stop(lake.home)
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
+        "rows": rows,
+        "partitions": 84,
+        "many": lake.many,
+        "scale": lake.scale,
+        "memory": options.memory,
+        "machine": machine.describe(lake.work),
+        "versions": {**machine.versions(), **versions},
+        "titles": {name: CONTENDERS[name].title for name in chosen},
+        "runs": runs,
+        "reads": reads,
+    }
+
+
+def task_runs(
+    task: Task, contenders: list[str], of: dict[str, Worker], lake: Lake, started: float
+) -> list[dict[str, Any]]:
+    if task.name == "many":
+        for name in contenders:
+            say(started, f"{name}: a table of {lake.many:,} partitions: {of[name].call('create_many', name):.0f} s")
+    found: list[dict[str, Any]] = []
+    for number in range(-1, task.runs):
+        # Each round begins with another contender, so that none always follows the same one.
+        turn = number % len(contenders)
+        for name in contenders[turn:] + contenders[:turn]:
+            load = os.getloadavg()[0]
+            answer = of[name].call("timed", name, task.name, number)
+            if task.name == "rewrite" and number == -1:
+                answer = of[name].call(
+                    "timed", name, task.name, number
+                )  # the very first run adds partitions: not what is measured
+            found.append({"task": task.name, "contender": name, "run": number, "load": round(load, 2), **answer})
+        told = "  ".join(f"{r['contender']} {r['seconds']:.2f}" for r in found[-len(contenders) :])
+        say(started, f"{task.name} {'warm-up' if number < 0 else f'{number + 1}/{task.runs}'}: {told}")
+    for name in contenders:
+        seconds = [r["seconds"] for r in found if r["contender"] == name and r["run"] >= 0]
+        say(started, f"{task.name}: {name} median {statistics.median(seconds):.2f} s")
+    return found
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def say(started: float, what: str) -> None:
+    print(f"{time.monotonic() - started:5.0f} s  {what}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    here = Path(__file__).parent
+    parser.add_argument("--work", type=Path, default=here.parent / "build/bench", help="tables, data and logs")
+    parser.add_argument("--out", type=Path, help="where REPORT.md, report.png and results.json go")
+    parser.add_argument("--smoke", action="store_true", help="little data, two runs, report under --work: does it run?")
+    parser.add_argument("--scale", type=float, help="TPC-H's; 0.5 is 3.0 M rows")
+    parser.add_argument("--many", type=int, help="size of the table of small partitions")
+    parser.add_argument("--runs", type=int, help="measured runs of each contender and task")
+    parser.add_argument("--memory", default="2g", help="heap of each contender's session")
+    parser.add_argument("--contenders", nargs="+", choices=ALL, default=ALL)
+    parser.add_argument("--tasks", nargs="+", default=["rewrite", "one", "many", "many_static"])
+    parser.add_argument("--report-only", action="store_true", help="write the report anew from results.json")
+    options = parser.parse_args()
+    scale, many, runs = (0.01, 300, 2) if options.smoke else (0.5, 10_000, 9)
+    options.scale = options.scale or scale
+    options.many = options.many or many
+    options.runs = options.runs or runs
+    options.out = options.out or (options.work / "smoke" if options.smoke else here)
+    return options
+
+
+if __name__ == "__main__":
+    main()
