@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +69,8 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
     workers = {p: Worker(p, lake, uri, options.memory) for p in dict.fromkeys(CONTENDERS[n].process for n in chosen)}
     of = {name: workers[CONTENDERS[name].process] for name in chosen}
     try:
-        versions = next(iter(workers.values())).call("ready")
+        with ThreadPoolExecutor() as pool:
+            versions = list(pool.map(lambda w: w.call("ready"), workers.values()))[0]
         rows = of[chosen[0]].call("prepare")
         say(started, f"{rows:,} rows; every contender makes its table")
         for name in chosen:
