@@ -70,7 +70,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
     of = {name: workers[CONTENDERS[name].process] for name in chosen}
     try:
         with ThreadPoolExecutor() as pool:
-            versions = list(pool.map(lambda w: w.call("ready"), workers.values()))[0]
+            versions = next(iter(pool.map(lambda w: w.call("ready"), workers.values())))
         rows = of[chosen[0]].call("prepare")
         say(started, f"{rows:,} rows; every contender makes its table")
         for name in chosen:
