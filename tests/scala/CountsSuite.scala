@@ -200,7 +200,7 @@ class CountsSuite extends munit.FunSuite {
     forget()
     assertEquals(
       overwrite(table, Seq("a")),
-      files(1) ++ lock ++ reads + alter + ("list" -> (5 + 1 + 1)) + ("read" -> (1 + 1 + 13))
+      files(1) ++ lock ++ reads + alter + ("list" -> (5 + 1 + 1)) + ("read" -> (1 + 13))
     )
   }
 
