@@ -43,7 +43,6 @@ def main() -> None:
         report.write(json.loads((options.out / "results.json").read_text()), options.out)
         return
     lake = Lake(options.work.absolute(), options.scale, options.many)
-    # What Hive does itself (hive_serde) takes long on the many partitions: fewer runs would tell the same.
     tasks = [
         Task("rewrite", ALL, options.runs),
         Task("one", ALL, options.runs),
