@@ -52,7 +52,8 @@ class Session:
             .config("spark.driver.host", "127.0.0.1")
             .config(
                 "spark.driver.extraJavaOptions",
-                f"-Dlog4j2.configurationFile={Path(__file__).parent / 'log4j2.properties'} -Dbench.log={self.log}",
+                # The whole heap from the start: else the collection before each run gives pages back, and taking them again is measured.
+                f"-Xms{memory} -XX:+AlwaysPreTouch -Dlog4j2.configurationFile={Path(__file__).parent / 'log4j2.properties'} -Dbench.log={self.log}",
             )
             .config("spark.ui.enabled", "false")
             .config("spark.local.dir", str(lake.work / "tmp"))

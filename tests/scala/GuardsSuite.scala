@@ -62,6 +62,9 @@ class GuardsSuite extends LakeSuite {
     val frame = spark.range(1).selectExpr("CAST(id AS INT) id", "'x' AS name")
     refused("SFBATCH_REFUSED", "insertInto")(frame.write.format("sfbatch").mode("overwrite").saveAsTable(whole))
     refused("SFBATCH_REFUSED", "insertInto")(frame.write.mode("overwrite").saveAsTable(whole))
+    val inside = s"${parameters(days)("sfbatch.root")}/2016"
+    refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("append").parquet(inside))
+    refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("overwrite").orc(inside))
     refused("SFBATCH_REFUSED", "recover")(spark.catalog.recoverPartitions(days))
     assertEquals((rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole)), before)
     assertEquals(history(whole), Seq("write", "create"))

@@ -14,6 +14,7 @@ import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
+import org.apache.spark.sql.execution.datasources.InsertIntoHadoopFsRelationCommand
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
 import org.apache.spark.sql.sfbatch.Shims.Session
@@ -138,11 +139,9 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE."
       )
     case d: InsertIntoDir if d.overwrite && d.storage.locationUri.exists(uri => tableAbove(new Path(uri)).isDefined) =>
-      val path = new Path(d.storage.locationUri.get)
-      throw new SfBatchException(
-        "SFBATCH_REFUSED",
-        s"INSERT OVERWRITE DIRECTORY '$path': it lies in the sfbatch table at ${tableAbove(path).get} and would delete published files. Instead: INSERT INTO that table, or another directory."
-      )
+      inside(new Path(d.storage.locationUri.get), "INSERT OVERWRITE DIRECTORY")
+    case w: InsertIntoHadoopFsRelationCommand if w.catalogTable.isEmpty && tableAbove(w.outputPath).isDefined =>
+      inside(w.outputPath, "a write of files")
   }
 
   private val routed: PartialFunction[LogicalPlan, LogicalPlan] = {
@@ -229,6 +228,12 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       .takeWhile(_ != null)
       .find(p => system.exists(new Path(p, "_sfbatch/owner.json")))
   }
+
+  private def inside(path: Path, statement: String): Nothing =
+    throw new SfBatchException(
+      "SFBATCH_REFUSED",
+      s"$statement into '$path': it lies in the sfbatch table at ${tableAbove(path).get} and would change published files. Instead: INSERT INTO that table, or another directory."
+    )
 
   private def kept(key: String): Boolean =
     key.startsWith(
