@@ -52,8 +52,9 @@ def main() -> None:
         Task("many", WITH_MANY, options.runs),
         Task("many_static", WITH_MANY, options.runs),
     ]
-    started = time.monotonic()
+    started, measured = time.monotonic(), commit()
     results = measure(lake, [t for t in tasks if t.name in options.tasks], options, started)
+    results["commit"] = measured
     results["minutes"] = round((time.monotonic() - started) / 60, 1)
     results["smoke"] = options.smoke
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,6 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         local_metastore.stop(lake.home)
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit(),
         "rows": rows,
         "partitions": 84,
         "many": lake.many,

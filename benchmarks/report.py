@@ -235,15 +235,15 @@ def chart(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]], p
             xerr=errors,
             error_kw={"ecolor": "#52606d", "lw": 1, "capsize": 2},
         )
-        for i, median in enumerate(medians):
+        for i, (median, above) in enumerate(zip(medians, errors[1], strict=True)):
             axis.annotate(
                 f"{median:.2f}",
-                (0, i),
+                (median + above, i),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
-                color="white" if names[i] == "sfbatch" else "#1f2933",
+                color="#1f2933",
             )
         axis.set_title(
             TASKS[task].format(many=results["many"]).replace("`", "") + " (seconds: median, min, max)",
@@ -251,7 +251,7 @@ def chart(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]], p
             fontsize=9,
         )
         axis.tick_params(labelsize=8)
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, 1.1 * max(m + e for m, e in zip(medians, errors[1], strict=True)))
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
