@@ -134,6 +134,9 @@ class Writer:
         )  # fmt: skip
         return self._try(lambda: self.warehouse.create(spec))
 
+    def adopt(self, name):
+        return self._try(lambda: self.warehouse.adopt(*name.split(".")))
+
     def overwrite(self, name, partitions, **options):
         return self.begin(name, **options).publish(partitions)
 

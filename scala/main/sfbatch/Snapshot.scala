@@ -34,8 +34,10 @@ final case class Snapshot(
 
   def replay(entry: Entry): Snapshot = {
     require(entry.version == version + 1, s"version ${entry.version} does not follow $version")
-    val horizon = entry.timestamp.minusSeconds(Snapshot.RecentSeconds)
-    val recentNow = recent.filter(_._2.isAfter(horizon)) + (entry.version -> entry.timestamp)
+    // An abort is journalled before anything was compared: for it no time has passed (docs/adr/0107).
+    val now = if (entry.operation == "abort") hourEnds else entry.timestamp
+    val recentNow = recent.filter(_._2.isAfter(now.minusSeconds(Snapshot.RecentSeconds))) ++
+      (if (entry.operation == "abort") None else Some(entry.version -> entry.timestamp))
     val next = copy(
       version = entry.version,
       timestamp = entry.timestamp,
@@ -62,6 +64,9 @@ final case class Snapshot(
       case _ => marked
     }
   }
+
+  /** The hour that counts ends with the newest version that is no abort: its writer compared what was unclear. */
+  def hourEnds: Instant = recent.values.foldLeft(Instant.EPOCH)((a, b) => if (b.isAfter(a)) b else a)
 
   /** Partitions whose calls may still be under way: those of the last hour's versions. */
   def touchedRecently: Set[Seq[String]] =
