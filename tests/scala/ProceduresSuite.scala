@@ -80,6 +80,23 @@ class ProceduresSuite extends LakeSuite {
     assertEquals(seen(t), Set(Row(1, "x"), Row(2, "y")))
   }
 
+  test("a table of another system, or one whose readers skip lines, is not adopted") {
+    Seq(
+      "table_type" -> "ICEBERG",
+      "storage_handler" -> "org.apache.hadoop.hive.hbase.HBaseStorageHandler",
+      "skip.header.line.count" -> "1"
+    )
+      .foreach { case (property, value) =>
+        val t = newName()
+        stock.sql(s"CREATE TABLE $t (a INT) STORED AS TEXTFILE")
+        val hive = LocalLake.metastore.getTable(db, t.split('.').last)
+        hive.getParameters.put(property, value)
+        LocalLake.metastore.alter_table(db, hive.getTableName, hive)
+        refused("SFBATCH_CANNOT_ADOPT", value, "CREATE TABLE")(sql(s"CALL sfbatch.adopt('$t')"))
+        assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+      }
+  }
+
   test("a wrong call is refused and tells the right one") {
     def bad(call: String, parts: String*) = refused("SFBATCH_BAD_CALL", parts: _*)(sql(call))
     val usage = "sfbatch.history(table, [partition], [limit => 20])"

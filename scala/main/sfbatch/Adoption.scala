@@ -110,6 +110,20 @@ private[sfbatch] final class Adoption(
       no("is an ACID table; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
     if (Option(hive.getSd.getBucketCols).exists(!_.isEmpty))
       no("is bucketed; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+    parameters
+      .get("table_type")
+      .filter(t => Set("iceberg", "delta", "hudi")(t.toLowerCase))
+      .orElse(parameters.get("storage_handler"))
+      .foreach { system =>
+        no(
+          s"is a table of $system, which keeps account of its files itself; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+        )
+      }
+    Seq("skip.header.line.count", "skip.footer.line.count").find(p => parameters.get(p).exists(_ != "0")).foreach { p =>
+      no(
+        s"has $p = ${parameters(p)}, which would take rows of the files sfbatch writes; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+      )
+    }
     parameters.get("spark.sql.sources.provider").filterNot(_.equalsIgnoreCase("hive")).foreach { provider =>
       no(
         s"is a Spark data source table (USING $provider), whose running readers would not see a switch; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
