@@ -82,7 +82,8 @@ inline decide() {
   p = 0;
   do
   :: p < NP && (c & BIT(p)) ->
-     newest(p, n, v); newest(p, n - 1, u); we_dropped(p, (sm == 1 -> n : n - 1), ok);
+     newest(p, n, v); newest(p, n - 1, u);
+     to = n - (sm == 0 -> 1 : 0); we_dropped(p, to, ok);
      any = !SHOWS(v, p, m[p]) || (sm == 0 && kind[n] == rollback && !HERE(v, p) && m[p] != ABSENT);   /* any: it differs */
      if
      :: !any

@@ -59,7 +59,7 @@ bool acked[CLIENTS + 1];
 
 hidden byte rk, q[NP];               /* the request being applied */
 hidden byte ok, any, whole;
-hidden byte p, v, u, w, c, hz;
+hidden byte p, v, u, w, c, hz, to;
 
 /* out = the newest version <= upto that says something of partition x, or 0 */
 inline said(x, upto, out) {
