@@ -178,7 +178,7 @@ inline take_request() {
 }
 
 inline new_version(k) {
-  top++; assert(top < MAXV); kind[top] = k; shown_once = false
+  top++; assert(top < MAXV); kind[top] = k; shown_once = false; refuser = 0
 }
 
 /* c = the partitions that what we are about to send is about: all of an unfinished version's, or those re-asserted */
@@ -420,7 +420,8 @@ s10_done:                                           /* createExclusive <n>.done 
       :: mark[n] == 0 ->
          if
          :: n == top && kind[n] != external -> assert(shown_once); shown_once = false   /* P: done was visible */
-         :: else -> shown_once = false
+         :: n == top && kind[n] == external -> shown_once = false
+         :: else
          fi;
          mark[n] = 1; printf("client %d marks %d shown\n", me, n)
       :: else
@@ -440,7 +441,7 @@ refused:                                            /* createExclusive <n>.done 
   atomic {
     MAY_DIE;
     if
-    :: mark[n] == 0 -> mark[n] = 2; shown_once = false; printf("client %d marks %d refused\n", me, n)
+    :: mark[n] == 0 -> mark[n] = 2; shown_once = false; refuser = (kind[n] == abort -> me : 0); printf("client %d marks %d refused\n", me, n)
     :: mark[n] == 1 -> x = 0; goto s6_list
     :: mark[n] == 2
     fi
@@ -448,6 +449,7 @@ refused:                                            /* createExclusive <n>.done 
 #endif
 abort_it:                                           /* createExclusive n+1, "abort of n" */
   atomic {
+    top != n || refuser == 0 || refuser == me || (dead & (1 << refuser));   /* of an abort: see README, Abstracted */
     MAY_DIE;
     d_step {
       if

@@ -68,7 +68,7 @@ inline nothing_lost() {
   do
   :: p < NP ->
      newest(p, top, u);
-     assert(ambiguous || u == 0 || (ROWS(SAYS(u, p)) & gone[p]) == 0);    /* P: drops stay */
+     assert(ambiguous || u == 0 || meta[p] == ABSENT || (ROWS(SAYS(u, p)) & gone[p]) == 0);   /* P: drops stay */
      p++
   :: else -> break
   od
@@ -92,16 +92,21 @@ init {
 #endif
   }
   atomic { running == 0 && _nr_pr == 1 }            /* quiescence: all returned or died, all messages landed */
+#ifndef ROWS_ONLY
   d_step { if :: !disturbed -> agrees() :: else fi };                     /* when nobody failed, nothing to mend */
+#endif
 #if HOURS
   if :: hours > 0 -> hour() :: true fi;
 #endif
-  atomic { crashes = 0; late = 0; steals = 0; refusals = 0; holder = 0; dead = 0; running = 1; run client(0, passer_by, 0) }
+  atomic { crashes = 0; late = 0; steals = 0; refusals = 0; holder = 0; dead = 0; refuser = 0; running = 1; run client(0, passer_by, 0) }
   atomic { running == 0 && _nr_pr == 1 }
 #ifndef ROWS_ONLY
   d_step { nothing_stale() }
 #endif
   atomic { holder = 0; running = 1; run client(0, recover, 0) }
   atomic { running == 0 && _nr_pr == 1 }
-  d_step { agrees(); nothing_lost() }
+#ifndef ROWS_ONLY
+  d_step { agrees() };
+#endif
+  d_step { nothing_lost() }
 }

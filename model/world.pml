@@ -42,6 +42,7 @@ byte  holder;                                       /* the lock */
 byte  inside;                                       /* clients between step 5 and their end */
 byte  dead;                                         /* bit per client */
 byte  running;
+byte  refuser;                                      /* who refused an abort that is the newest version, while it is about */
 byte  unpublishable;                                /* the version the metastore refuses for good */
 
 #define SLOTS (LATE + 1)
