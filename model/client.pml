@@ -46,7 +46,13 @@ inline horizon(upto) {
 /* we = did a version of the hour before upto, of ours, call drop_partition on x? Such a call may land late. */
 inline we_dropped(x, upto, we) {
   horizon(upto);
-  we = false; w = (hz -> hz + 1 : FIRST);
+  we = false;
+#ifdef BUG_DROP_AGES_UNSENT
+  w = (hz -> hz + 1 : FIRST);
+#else
+  w = (hz -> hz : FIRST);                           /* the newest of before the hour may have been finished after it */
+  do :: kind[w] == abort -> w-- :: else -> break od;
+#endif
   do
   :: w <= (upto) -> if :: DROP_KIND(kind[w]) && SAYS(w, x) == TOUCHED -> we = true :: else fi; w++
   :: else -> break
