@@ -77,6 +77,24 @@ class GuardsSuite extends LakeSuite {
     assertEquals(rows(spark.table(other)), Set(Row(1, "a")))
   }
 
+  test("saveAsTable appends as a batch of its own whatever the session's formats, and refuses a format that is named") {
+    val frame = spark.range(2, 3).selectExpr("CAST(id AS INT) id", "'x' AS p")
+    Seq("", "PARTITIONED BY (p)").foreach { partitioned =>
+      val t = newName()
+      sql(s"CREATE TABLE $t (id INT, p STRING) USING sfbatch $partitioned")
+      sql(s"INSERT INTO $t VALUES (1, 'x')")
+      frame.write.format("hive").mode("append").saveAsTable(t)
+      frame.write.mode("append").saveAsTable(t)
+      frame.write.format("noop").mode("append").saveAsTable(t)
+      assertEquals(stock.table(t).count(), 4L)
+      assertEquals(history(t), Seq.fill(4)("write") :+ "create")
+      Seq("csv", "org.apache.spark.sql.hive.execution.HiveFileFormat").foreach { other =>
+        refused("SFBATCH_REFUSED", other, "insertInto")(frame.write.format(other).mode("append").saveAsTable(t))
+      }
+      assertEquals(stock.table(t).count(), 4L)
+    }
+  }
+
   test("DROP PARTITION is one version and leaves the files") {
     val t = newName()
     sql(s"CREATE TABLE $t (id INT, year INT, month INT) USING sfbatch PARTITIONED BY (year, month)")
