@@ -112,6 +112,20 @@ class GuardsSuite extends LakeSuite {
     refused("SFBATCH_BAD_PARTITION", "'x'", "INT")(sql(s"ALTER TABLE $t DROP PARTITION (year='x')"))
   }
 
+  test("DROP PARTITION takes the partitions it names and no other") {
+    val text, decimal = newName()
+    sql(s"CREATE TABLE $text (id INT, v STRING) USING sfbatch PARTITIONED BY (v)")
+    sql(s"INSERT INTO $text VALUES (1, '1.5'), (2, '105'), (3, '1x5'), (4, 'a/b'), (5, '.'), (6, 'q')")
+    sql(s"ALTER TABLE $text DROP PARTITION (v = '1.5'), PARTITION (v = 'a/b')")
+    sql(s"ALTER TABLE $text DROP PARTITION (v = '.')")
+    assertEquals(seen(text).map(_.getInt(0)), Set(2, 3, 6))
+    refused("SFBATCH_UNKNOWN_PARTITION", "v=1.5")(sql(s"ALTER TABLE $text DROP PARTITION (v = '1.5')"))
+    sql(s"CREATE TABLE $decimal (id INT, v DECIMAL(5,1)) USING sfbatch PARTITIONED BY (v)")
+    sql(s"INSERT INTO $decimal VALUES (1, 1.5), (2, 105.0), (3, 115.5)")
+    sql(s"ALTER TABLE $decimal DROP PARTITION (v = 1.5)")
+    assertEquals(seen(decimal).map(_.getInt(0)), Set(2, 3))
+  }
+
   test("ADD COLUMNS, comments, properties and RENAME keep rows, later writes and the plain table") {
     Seq("", " PARTITIONED BY (p)").foreach { partitioned =>
       val t = newName()
