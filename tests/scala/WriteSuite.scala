@@ -262,4 +262,17 @@ class WriteSuite extends LakeSuite {
       cached.unpersist()
     }
   }
+
+  test("a session that takes TIMESTAMP for TIMESTAMP_NTZ cannot write what others could not read") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, ts TIMESTAMP) USING sfbatch")
+    spark.conf.set("spark.sql.timestampType", "TIMESTAMP_NTZ")
+    try
+      refused("SFBATCH_BAD_COLUMN", "'ts'", "RESET spark.sql.timestampType") {
+        sql(s"INSERT INTO $table VALUES (1, timestamp'2020-01-01 00:00:00')")
+      }
+    finally spark.conf.unset("spark.sql.timestampType")
+    sql(s"INSERT INTO $table VALUES (2, timestamp'2020-01-01 00:00:00')")
+    assertEquals(seen(table).map(_.getInt(0)), Set(2))
+  }
 }
