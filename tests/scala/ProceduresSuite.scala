@@ -132,4 +132,20 @@ class ProceduresSuite extends LakeSuite {
     val e = intercept[org.apache.spark.sql.AnalysisException](sql("CALL other.thing(1)"))
     assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
   }
+
+  test("comments and blanks cost next to nothing before any statement, and may hold a CALL") {
+    val comments =
+      Seq("/*a*/ " * 40, " " * 20000, "-- x\n" * 5000, s"/* /* */ CALL sfbatch.history('$flights') */", "--\n/**/")
+    comments.foreach { comment =>
+      assertEquals(rows(sql(comment + "SELECT 1")), Set(Row(1)))
+      assertEquals(
+        sql(s"${comment}CALL sfbatch.history('$flights', limit => 1)${" " * 20000};").columns.head,
+        "version"
+      )
+    }
+    Seq("/* open CALL sfbatch.history('t')", "--", "", "/*").foreach { text =>
+      val e = intercept[org.apache.spark.sql.AnalysisException](sql(text))
+      assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
+    }
+  }
 }
