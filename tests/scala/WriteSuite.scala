@@ -263,6 +263,44 @@ class WriteSuite extends LakeSuite {
     }
   }
 
+  test("a static partition value that is none of its type is refused, never the partition of NULL") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    sql(s"INSERT INTO $table VALUES (1, NULL), (2, 2)")
+    Seq("ANSI", "LEGACY").foreach { policy =>
+      spark.conf.set("spark.sql.storeAssignmentPolicy", policy)
+      try
+        for (query <- Seq("SELECT 1", "SELECT 1 WHERE false"))
+          refused("SFBATCH_BAD_PARTITION_VALUE", "'abc'", "INT", "'p'") {
+            sql(s"INSERT OVERWRITE $table PARTITION (P = 'abc') $query")
+          }
+      finally spark.conf.unset("spark.sql.storeAssignmentPolicy")
+    }
+    assertEquals(seen(table), Set(Row(1, null), Row(2, 2)))
+    sql(s"INSERT OVERWRITE $table PARTITION (p = NULL) SELECT 1 WHERE false")
+    assertEquals(seen(table), Set(Row(2, 2)))
+  }
+
+  test("a CHAR partition value is padded alike where it is declared, written, dropped and asked for") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, c CHAR(5)) USING sfbatch PARTITIONED BY (c)")
+    def partitions = stock.sql(s"SHOW PARTITIONS $table").count()
+    sql(s"INSERT INTO $table VALUES (1, 'ab'), (2, 'x')")
+    sql(s"INSERT OVERWRITE $table PARTITION (c = 'ab') SELECT 3")
+    sql(s"INSERT INTO $table PARTITION (c = 'ab') SELECT 4")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set(2, 3, 4))
+    save(Seq.empty[(Int, String)].toDF("n", "c"), table, "overwrite", "replaceWhere" -> "c = 'ab'")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set(2))
+    sql(s"INSERT OVERWRITE $table PARTITION (c = 'x') SELECT 1 WHERE false")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set.empty[Int])
+    assertEquals(sql(s"CALL sfbatch.history('$table', 'c=ab')").count(), 4L)
+    sql(s"ALTER TABLE $table DROP PARTITION (c = 'ab')")
+    assertEquals(partitions, 1L)
+    refused("SFBATCH_BAD_PARTITION_VALUE", "'too long'", "CHAR(5)") {
+      sql(s"INSERT OVERWRITE $table PARTITION (c = 'too long') SELECT 1")
+    }
+  }
+
   test("a session that takes TIMESTAMP for TIMESTAMP_NTZ cannot write what others could not read") {
     val table = newName()
     sql(s"CREATE TABLE $table (n INT, ts TIMESTAMP) USING sfbatch")
