@@ -301,6 +301,17 @@ class WriteSuite extends LakeSuite {
     }
   }
 
+  test("a session setting that nobody would look at is refused") {
+    val table = create()
+    Seq("spark.sfbatch.expectedbatchid", "spark.sfbatch.compression", "Spark.sfbatch.txnAppId").foreach { key =>
+      spark.conf.set(key, "20000101000000")
+      try
+        refused("SFBATCH_BAD_OPTION", key, "spark.sfbatch.expectedBatchId")(sql(s"INSERT INTO $table VALUES (1, 'x')"))
+      finally spark.conf.unset(key)
+    }
+    assertEquals(seen(table), Set.empty[Row])
+  }
+
   test("a session that takes TIMESTAMP for TIMESTAMP_NTZ cannot write what others could not read") {
     val table = newName()
     sql(s"CREATE TABLE $table (n INT, ts TIMESTAMP) USING sfbatch")
