@@ -95,6 +95,34 @@ class GuardsSuite extends LakeSuite {
     }
   }
 
+  test("no provider replaces a table of ours") {
+    val frame = spark.range(1).selectExpr("CAST(id AS INT) id", "'x' AS name")
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.writeTo(whole).using("noop").createOrReplace())
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.writeTo(whole).using("noop").replace())
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.write.format("noop").mode("overwrite").saveAsTable(whole))
+    assertEquals(seen(whole), Set(Row(1, "a")))
+  }
+
+  test("an overwrite of a directory does not delete the tables in it; an adopted one counts too") {
+    sql(s"CREATE DATABASE ${db}_above")
+    val created, adopted = s"${db}_above.${newName().split('.').last}"
+    sql(s"CREATE TABLE $created (id INT) USING sfbatch")
+    sql(s"INSERT INTO $created VALUES (1)")
+    val above = new org.apache.hadoop.fs.Path(parameters(created)("sfbatch.root")).getParent
+    def refuses(path: String) = {
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT OVERWRITE DIRECTORY '$path' USING parquet SELECT 1"))
+      refused("SFBATCH_REFUSED", "another directory")(spark.range(1).write.mode("overwrite").parquet(path))
+    }
+    refuses(above.toString)
+    stock.sql(s"CREATE TABLE $adopted (id INT) STORED AS PARQUET LOCATION '${LocalLake.home}/adopted/here'")
+    stock.sql(s"INSERT INTO $adopted VALUES (1)")
+    sql(s"CALL sfbatch.adopt('$adopted')")
+    refuses(s"${LocalLake.home}/adopted/here")
+    refuses(s"${LocalLake.home}/adopted")
+    assertEquals(seen(created) ++ seen(adopted), Set(Row(1)))
+    spark.range(1).write.mode("overwrite").parquet(s"${LocalLake.home}/adopted-not/here")
+  }
+
   test("DROP PARTITION is one version and leaves the files") {
     val t = newName()
     sql(s"CREATE TABLE $t (id INT, year INT, month INT) USING sfbatch PARTITIONED BY (year, month)")
