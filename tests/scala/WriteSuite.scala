@@ -324,4 +324,17 @@ class WriteSuite extends LakeSuite {
     sql(s"INSERT INTO $table VALUES (2, timestamp'2020-01-01 00:00:00')")
     assertEquals(seen(table).map(_.getInt(0)), Set(2))
   }
+
+  test("a cached frame that can no longer be planned does not make a published write look failed") {
+    val table, other = newName()
+    sql(s"CREATE TABLE $table (n INT) USING sfbatch")
+    stock.sql(s"CREATE TABLE $other (n INT) PARTITIONED BY (p STRING) STORED AS TEXTFILE")
+    stock.sql(s"INSERT INTO $other PARTITION (p = 'x') VALUES (1)")
+    sql(s"SELECT t.n FROM $table t JOIN $other o ON t.n = o.n WHERE o.p = 'x'").cache().count()
+    stock.sql(s"DROP TABLE $other")
+    try {
+      sql(s"INSERT INTO $table VALUES (1)")
+      assertEquals(rows(spark.table(table)), Set(Row(1)))
+    } finally spark.catalog.clearCache()
+  }
 }
