@@ -103,6 +103,18 @@ class GuardsSuite extends LakeSuite {
     assertEquals(seen(whole), Set(Row(1, "a")))
   }
 
+  test("saveAsTable in our format leaves a stock table where it is") {
+    Seq("STORED AS ORC", "USING parquet").foreach { kind =>
+      val t = newName()
+      stock.sql(s"CREATE TABLE $t (id BIGINT) $kind")
+      stock.sql(s"INSERT INTO $t VALUES (7)")
+      refused("SFBATCH_NOT_OURS", "adopt")(spark.range(2).write.format("sfbatch").mode("overwrite").saveAsTable(t))
+      assertEquals(seen(t), Set(Row(7L)))
+      spark.range(2).write.format("orc").mode("overwrite").saveAsTable(t)
+      assertEquals(seen(t), Set(Row(0L), Row(1L)))
+    }
+  }
+
   test("an overwrite of a directory does not delete the tables in it; an adopted one counts too") {
     sql(s"CREATE DATABASE ${db}_above")
     val created, adopted = s"${db}_above.${newName().split('.').last}"

@@ -337,4 +337,16 @@ class WriteSuite extends LakeSuite {
       assertEquals(rows(spark.table(table)), Set(Row(1)))
     } finally spark.catalog.clearCache()
   }
+
+  test("save and load mean the same table where a temporary view has its name") {
+    val table = newName()
+    val name = table.split('.').last
+    sql(s"CREATE TABLE $table (id BIGINT) USING sfbatch")
+    spark.range(100, 103).createOrReplaceTempView(name)
+    sql(s"USE $db")
+    try {
+      save(spark.range(2).toDF("id"), name, "append")
+      assertEquals(rows(spark.read.format("sfbatch").load(name)), Set(Row(0L), Row(1L)))
+    } finally { sql("USE default"); spark.catalog.dropTempView(name) }
+  }
 }
