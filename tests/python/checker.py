@@ -60,9 +60,10 @@ def replay(entries):
     for entry in entries:
         number, operation = entry["version"], entry["operation"]
         if operation != "abort":
-            state.recent = {v: time for v, time in state.recent.items() if time > _an_hour_before(entry["timestamp"])}
-            state.recent[number] = entry["timestamp"]
-            state.dropped = {values: v for values, v in state.dropped.items() if v in state.recent}
+            kept = {v: time for v, time in state.recent.items() if time > _an_hour_before(entry["timestamp"])}
+            forgotten = max(set(state.recent) - set(kept), default=0)
+            state.recent = {**kept, number: entry["timestamp"]}
+            state.dropped = {values: v for values, v in state.dropped.items() if v >= forgotten}
         for change in entry["partitions"]:
             values = tuple(change["values"])
             if change.get("dropped"):

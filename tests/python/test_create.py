@@ -19,7 +19,7 @@ def root_of(writer, table):
 
 
 def ids(stock_spark, table):
-    return sorted(row["id"] for row in stock_spark.sql(f"SELECT id FROM {table}"))
+    return sorted(row[0] for row in stock_spark.sql(f"SELECT id FROM {table}"))
 
 
 @pytest.mark.parametrize("partitions", [("day",), ()])

@@ -51,14 +51,13 @@ private[sfbatch] final class TableCreation(
       catch {
         case e @ (_: Refused | _: Denied) =>
           files.markRefused(entry.version)
-          throw
-            if (e.getCause.isInstanceOf[AlreadyExistsException]) exists(spec)
-            else
-              new SfBatchException(
-                "SFBATCH_CREATE_REFUSED",
-                s"the metastore refused to create ${spec.database}.${spec.name}: ${e.getMessage}.",
-                e
-              )
+          throw if (e.getCause.isInstanceOf[AlreadyExistsException]) exists(spec)
+          else
+            new SfBatchException(
+              "SFBATCH_CREATE_REFUSED",
+              s"the metastore refused to create ${spec.database}.${spec.name}: ${e.getMessage}.",
+              e
+            )
       }
       files.markShown(entry.version)
     }

@@ -95,8 +95,8 @@ final class Bases(
     */
   private def read(bases: Map[Seq[String], Path]): SparkPlan = {
     val catalog = session.sessionState.catalog
-    val names = table.partitionColumns.map(_.name)
     val now = catalog.getTableMetadata(catalogTable.identifier)
+    val names = now.partitionColumnNames // as Spark spells them, perhaps with capitals
     val partitions =
       if (table.isPartitioned) Some(bases.keys.toSeq.map(v => catalog.getPartition(now.identifier, names.zip(v).toMap)))
       else None
