@@ -51,6 +51,7 @@ class GuardsSuite extends LakeSuite {
       s"CREATE OR REPLACE TABLE $whole (a INT) USING parquet" -> "INSERT OVERWRITE",
       s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
+      s"CREATE TABLE ${newName()} (id INT) USING orc TBLPROPERTIES ('sfbatch.table-id'='x')" -> "USING sfbatch",
       s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
     ).foreach { case (statement, instead) =>
       val (code, message) =

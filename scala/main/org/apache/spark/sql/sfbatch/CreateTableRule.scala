@@ -1,5 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
+import _root_.sfbatch.SfBatchException
 import java.util.Locale
 import org.apache.spark.sql.SaveMode
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
@@ -11,6 +12,14 @@ import org.apache.spark.sql.sfbatch.Shims.Session
 /** `CREATE TABLE ... USING sfbatch`, CTAS and `saveAsTable`; must leave tables of any other provider to Spark. */
 final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
+    case CreateTable(description, _, _)
+        if !isSfBatch(description.provider) && description.properties.keys.exists(_.startsWith("sfbatch.")) =>
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"CREATE TABLE ${description.identifier.unquotedString} with properties sfbatch.*, as SHOW CREATE TABLE prints them: two tables on one root would mix their rows. " +
+          "Instead: CREATE TABLE ... USING sfbatch without them."
+      )
+
     case create @ CreateTable(description, SaveMode.Append, Some(query)) if query.resolved =>
       val partitionBy = Some(description.partitionColumnNames).filter(_.nonEmpty)
       OurTable.of(session, description.identifier) match {

@@ -270,7 +270,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       table,
       verb,
       "files are never changed in place",
-      s"INSERT OVERWRITE the partitions with the rows that are to stay, e.g. INSERT OVERWRITE ${name(table)} SELECT * FROM ... WHERE NOT (...)"
+      s"INSERT OVERWRITE ${name(table)} with the rows that are to stay (WHERE (...) IS NOT TRUE keeps those of NULL); a partition of which no row stays: ALTER TABLE ${name(table)} DROP PARTITION (...)"
     )
 
 }
