@@ -72,7 +72,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     if (take(first)) first
     else {
       val taken = store.list(claims).map(_.getPath.getName.stripSuffix(".json")).toSet
-      Iterator(60, 3600, 86400)
+      Iterator(3, 60, 3600, 86400)
         .flatMap(width => Random.shuffle((1 to width).toList).iterator.map(s => first.plusSeconds(s.toLong)))
         .filterNot(id => taken(id.value))
         .find(take)

@@ -115,11 +115,7 @@ private[sfbatch] final class TableCreation(
 
   private def usual(spec: TableSpec): Path = metastore.database(spec.database) match {
     case Some(database) => new Path(database.getLocationUri, spec.name.toLowerCase)
-    case None =>
-      throw new SfBatchException(
-        "SFBATCH_UNKNOWN_DATABASE",
-        s"there is no database ${spec.database}. Create it: CREATE DATABASE ${spec.database}."
-      )
+    case None => throw Errors.unknownDatabase(spec.database)
   }
 
   /** The id of the location, taken exclusively, or taken up from a CREATE that came to nothing; else its owner. */

@@ -47,6 +47,7 @@ object TableSpecs {
     val options = description.storage.properties.map { case (key, value) => key.toLowerCase(Locale.ROOT) -> value }
     val format = formatOf(options.get("format").orElse(description.properties.get(Table.FormatName)))
     checkOptions(options.keySet, format)
+    WriteFormat.checkCompression(format.name, description.properties ++ options)
     val style = PartitionStyle.of(
       options
         .get("partition-style")
