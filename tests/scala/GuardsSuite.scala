@@ -26,7 +26,7 @@ class GuardsSuite extends LakeSuite {
       s"TRUNCATE TABLE $days PARTITION (year=2016)" -> "DROP PARTITION",
       s"LOAD DATA INPATH '/nowhere' INTO TABLE $whole" -> "INSERT INTO",
       s"MSCK REPAIR TABLE $days" -> "INSERT INTO",
-      s"ALTER TABLE $days RECOVER PARTITIONS" -> "recover",
+      s"ALTER TABLE $days RECOVER PARTITIONS" -> "INSERT INTO",
       s"ALTER TABLE $days ADD PARTITION (year=2018, month=1)" -> "INSERT OVERWRITE",
       s"ALTER TABLE $days PARTITION (year=2016, month=1) SET LOCATION '/tmp/x'" -> "rollback",
       s"ALTER TABLE $whole SET LOCATION '/tmp/x'" -> "rollback",

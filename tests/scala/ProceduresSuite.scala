@@ -135,6 +135,8 @@ class ProceduresSuite extends LakeSuite {
     bad("CALL sfbatch.history('t'", "history")
     bad("CALL sfbatch.history", "history")
     bad("CALL sfbatch.rollback('t', to => rand())", "to")
+    bad("CALL sfbatch.rollback('t', to => NULL)", "to => NULL", "sfbatch.rollback(table, to")
+    bad("CALL sfbatch.history(NULL)", "table => NULL", usage)
     refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
     refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(
       sql(s"CALL sfbatch.history('$flights', 'month=1')")

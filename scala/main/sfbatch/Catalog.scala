@@ -70,7 +70,7 @@ private[sfbatch] object Catalog {
       new java.util.HashMap(
         (Publisher.withoutStatistics(
           Option(hive.getParameters).map(_.asScala.toMap).getOrElse(Map.empty)
-        ) ++ ours).asJava
+        ) - Table.Version - Table.BatchIdName ++ ours).asJava
       )
     )
     hive

@@ -75,7 +75,7 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
   /** Until the metastore shows every target.
     *
     * @param version
-    *   the newest the caller knows of; a partition that shows a later one raises Overtaken
+    *   the newest the caller knows of; a partition that shows a later one raises Overtaken, if the journal has one
     * @param known
     *   what was just observed of the targets, to save a request
     * @param isNew
@@ -104,7 +104,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     }
     var todo = pending
     while (todo.nonEmpty) {
-      if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version))) throw new Overtaken
+      if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version)) && journal.hasVersion(version + 1))
+        throw new Overtaken
       val vanished = todo.collect { case (v, Some(_)) if !now.contains(v) && !isNew(v) => v }.toSet
       if (vanished.nonEmpty) throw new Vanished(vanished)
       try send(version, todo, now, remove)

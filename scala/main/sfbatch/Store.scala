@@ -129,5 +129,5 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
 
   def exists(path: Path): Boolean = Files.exists(local(path))
   def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(make(local(path)))
-  def qualified(path: Path): Path = fs.makeQualified(path)
+  def qualified(path: Path): Path = path.makeQualified(fs.getUri, fs.getWorkingDirectory) // may be another system's
 }

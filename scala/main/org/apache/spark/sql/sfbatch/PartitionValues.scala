@@ -16,7 +16,7 @@ object PartitionValues {
   /** `x=a%2Fb/y=1`, as Spark names a partition's directory, to `Seq("a/b", "1")`. */
   def ofSparkDirectory(directory: String): Seq[String] =
     if (directory.isEmpty) Nil
-    else directory.split("/").toSeq.map(segment => PartitionPath.unescape(segment.substring(segment.indexOf('=') + 1)))
+    else PartitionPath.values(directory)
 
   /** The directories of a file's batch, outermost first: `Seq("a%2Fb", "1")` to `Seq("a/b", "1")`. */
   def ofSegments(style: PartitionStyle, segments: Seq[String]): Seq[String] =
