@@ -66,7 +66,7 @@ class GuardsSuite extends LakeSuite {
     val inside = s"${parameters(days)("sfbatch.root")}/2016"
     refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("append").parquet(inside))
     refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("overwrite").orc(inside))
-    refused("SFBATCH_REFUSED", "recover")(spark.catalog.recoverPartitions(days))
+    refused("SFBATCH_REFUSED", "INSERT INTO")(spark.catalog.recoverPartitions(days))
     assertEquals((rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole)), before)
     assertEquals(history(whole), Seq("write", "create"))
   }
