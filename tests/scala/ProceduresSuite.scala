@@ -97,6 +97,21 @@ class ProceduresSuite extends LakeSuite {
       }
   }
 
+  test("a text table whose properties say how its files are read is written so once it is adopted") {
+    Seq("", " PARTITIONED BY (p INT)").foreach { partitioned =>
+      val t = newName()
+      stock.sql(
+        s"CREATE TABLE $t (a STRING, b STRING)$partitioned STORED AS TEXTFILE " +
+          "TBLPROPERTIES ('serialization.null.format' = '', 'field.delim' = '|')"
+      )
+      val values = if (partitioned.isEmpty) "'y'" else "'y', 1"
+      stock.sql(s"INSERT INTO $t VALUES ('x', $values)")
+      sql(s"CALL sfbatch.adopt('$t')")
+      sql(s"INSERT INTO $t VALUES (NULL, $values)")
+      assertEquals(seen(t).map(r => (r.get(0), r.get(1))), Set[(Any, Any)](("x", "y"), (null, "y")))
+    }
+  }
+
   test("an adopted table whose partition columns Spark knows by capitals is written like any other") {
     val t = newName()
     stock.sql(s"CREATE TABLE $t (Id INT) PARTITIONED BY (Day STRING) STORED AS PARQUET")

@@ -260,14 +260,15 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   private def kept(key: String): Boolean =
     key.startsWith(
       "sfbatch."
-    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
+    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional" ||
+      TableSpecs.saysHowFilesAreRead(key)
 
   private def keptProperty(table: CatalogTable, keys: Iterable[String]): Nothing =
     no(
       table,
       s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')",
-      "sfbatch keeps these itself",
-      s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
+      "sfbatch keeps these itself, and how published files are read stays",
+      s"CREATE TABLE <new> USING sfbatch OPTIONS (...) TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
     )
 
   private def rowLevel(table: CatalogTable, verb: String): Nothing =

@@ -68,10 +68,13 @@ object WriteFormat extends V1WritesHiveUtils {
       case files => files
     }
 
+  /** By the properties that readers go by: a table property hides the SerDe's of its name (MetaStoreUtils.getSchema,
+    * Hive 2.3.9).
+    */
   private def sink(table: CatalogTable): FileSinkDesc = {
     val properties = new Properties
     def set(key: String, value: String): Unit = properties.setProperty(key, value)
-    table.storage.properties.foreach { case (key, value) => set(key, value) }
+    (table.storage.properties ++ table.properties).foreach { case (key, value) => set(key, value) }
     set(serdeConstants.LIST_COLUMNS, table.dataSchema.map(_.name).mkString(","))
     set(serdeConstants.LIST_COLUMN_TYPES, table.dataSchema.map(_.dataType.catalogString).mkString(":"))
     set(serdeConstants.SERIALIZATION_LIB, table.storage.serde.get)
