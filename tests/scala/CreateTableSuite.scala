@@ -155,7 +155,7 @@ class CreateTableSuite extends LakeSuite {
     refused("SFBATCH_BAD_OPTION", "sfbatch.table-id")(
       create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.table-id' = 'x')")
     )
-    Seq("serialization.null.format", "field.delim").foreach { property =>
+    Seq("serialization.null.format", "field.delim", "skip.header.line.count", "skip.footer.line.count").foreach { property =>
       refused("SFBATCH_BAD_OPTION", property, "OPTIONS", "nullvalue")(
         create(s"(a INT) USING sfbatch OPTIONS (format 'text') TBLPROPERTIES ('$property' = '|')")
       )

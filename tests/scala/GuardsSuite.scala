@@ -38,6 +38,7 @@ class GuardsSuite extends LakeSuite {
       s"ALTER TABLE $whole SET TBLPROPERTIES ('sfbatch.root'='x')" -> "sfbatch.root",
       s"ALTER TABLE $whole UNSET TBLPROPERTIES ('sfbatch.table-id')" -> "sfbatch.table-id",
       s"ALTER TABLE $whole SET TBLPROPERTIES ('field.delim'='|')" -> "OPTIONS",
+      s"ALTER TABLE $whole SET TBLPROPERTIES ('skip.header.line.count'='1')" -> "OPTIONS",
       s"ANALYZE TABLE $whole COMPUTE STATISTICS" -> "every publish",
       s"ANALYZE TABLE $whole COMPUTE STATISTICS FOR ALL COLUMNS" -> "every publish",
       s"ANALYZE TABLE $days PARTITION (year=2016, month=1) COMPUTE STATISTICS" -> "every publish",

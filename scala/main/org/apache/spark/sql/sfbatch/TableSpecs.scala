@@ -180,9 +180,11 @@ object TableSpecs {
       )
   }
 
-  /** What Hive's SerDe takes from a table's properties, before its own: files written without would be misread. */
+  /** What Hive takes from a table's properties, before the SerDe's own: files written without would be misread. */
   def saysHowFilesAreRead(property: String): Boolean =
-    property.matches("""serialization\..*|(field|escape|collection|colelction|mapkey|line|quote)\.delim|timestamp\.formats""")
+    property.matches(
+      """serialization\..*|(field|escape|collection|colelction|mapkey|line|quote)\.delim|timestamp\.formats|skip\.(header|footer)\.line\.count"""
+    )
 
   private def checkOptions(keys: Set[String], format: Format): Unit = {
     val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ writeOptions
