@@ -163,7 +163,9 @@ private[sfbatch] final class Adoption(
     }
   }
 
-  /** No new batch may lie within a directory a reader lists now: Spark lists them with all that is below. */
+  /** No new batch may lie within a directory a reader lists now: Hive may read what lies deeper, Spark's text readers
+    * fail on it.
+    */
   private def styleFor(
       hive: HiveTable,
       files: Journal,
