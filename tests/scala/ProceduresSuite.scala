@@ -112,6 +112,17 @@ class ProceduresSuite extends LakeSuite {
     }
   }
 
+  test("adopt goes by the input format too: manifests of other files are read and rolled back, not written") {
+    def symlinks(serde: String) = s"ROW FORMAT SERDE '$serde' STORED AS " +
+      "INPUTFORMAT 'org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat' OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'"
+    Seq(Format.Text, Format.Parquet).foreach { format =>
+      val t = newName()
+      stock.sql(s"CREATE TABLE $t (a STRING) PARTITIONED BY (p INT) ${symlinks(format.storage.serde)}")
+      assertEquals(rows(sql(s"CALL sfbatch.adopt('$t')").select("format")), Set(Row("hive")))
+      refused("SFBATCH_UNSUPPORTED", "SymlinkTextInputFormat")(sql(s"INSERT INTO $t VALUES ('x', 1)"))
+    }
+  }
+
   test("an adopted table whose partition columns Spark knows by capitals is written like any other") {
     val t = newName()
     stock.sql(s"CREATE TABLE $t (Id INT) PARTITIONED BY (Day STRING) STORED AS PARQUET")

@@ -79,8 +79,8 @@ private[sfbatch] final class Adoption(
 
   /** Makes `hive` ours, here only; the metastore is told later. */
   private def claimed(hive: HiveTable, id: String, root: Path, style: PartitionStyle): Table = {
-    val serde = hive.getSd.getSerdeInfo.getSerializationLib
-    val format = Format.all.find(_.storage.serde == serde).fold("hive")(_.name)
+    val files = Catalog.storage(hive.getSd).copy(serdeProperties = Map.empty)
+    val format = Format.all.find(_.storage == files).fold("hive")(_.name)
     Catalog.table(Catalog.claim(hive, id, format, style, root))
   }
 

@@ -39,7 +39,7 @@ object WriteFormat extends V1WritesHiveUtils {
       case other =>
         throw new SfBatchException(
           "SFBATCH_UNSUPPORTED",
-          s"${table.identifier.unquotedString} holds '$other' files (SerDe $serde), which sfbatch reads and rolls back but does not write. " +
+          s"${table.identifier.unquotedString} holds '$other' files (SerDe $serde, input format ${table.storage.inputFormat.getOrElse("")}), which sfbatch reads and rolls back but does not write. " +
             "Write into a table STORED AS Parquet, ORC or text."
         )
     }
