@@ -123,6 +123,25 @@ class ProceduresSuite extends LakeSuite {
     }
   }
 
+  test("partitions whose values no write would spell so are not adopted") {
+    val t = newName()
+    stock.sql(s"CREATE TABLE $t (n INT) PARTITIONED BY (m INT, d DATE, s STRING) STORED AS PARQUET")
+    stock.sql(s"INSERT INTO $t VALUES (1, 1, DATE'2016-01-01', '01 a/b'), (2, NULL, NULL, NULL)")
+    val place = java.nio.file.Paths.get(LocalLake.warehouse, s"$db.db", t.split('.').last)
+    val spelled = java.nio.file.Files.createDirectories(place.resolve("m=01/d=2016-1-1/s=x"))
+    stock.sql(s"MSCK REPAIR TABLE $t")
+    refused("SFBATCH_CANNOT_ADOPT", "m=01/d=2016-1-1/s=x", "1 partitions", "CREATE TABLE")(
+      sql(s"CALL sfbatch.adopt('$t')")
+    )
+    assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+    assert(!java.nio.file.Files.exists(place.resolve("_sfbatch")))
+    java.nio.file.Files.delete(spelled)
+    stock.sql(s"MSCK REPAIR TABLE $t SYNC PARTITIONS")
+    sql(s"CALL sfbatch.adopt('$t')")
+    sql(s"INSERT OVERWRITE $t PARTITION (m = 1, d = '2016-01-01', s = '01 a/b') SELECT 3")
+    assertEquals(seen(t).map(_.getInt(0)), Set(2, 3))
+  }
+
   test("an adopted table whose partition columns Spark knows by capitals is written like any other") {
     val t = newName()
     stock.sql(s"CREATE TABLE $t (Id INT) PARTITIONED BY (Day STRING) STORED AS PARQUET")
