@@ -54,6 +54,8 @@ class GuardsSuite extends LakeSuite {
       s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
       s"CREATE TABLE ${newName()} (id INT) USING orc TBLPROPERTIES ('sfbatch.table-id'='x')" -> "USING sfbatch",
+      s"CREATE TABLE ${newName()} LIKE $days USING sfbatch" -> "PARTITIONED BY",
+      s"CREATE TABLE ${newName()} LIKE $days TBLPROPERTIES ('sfbatch.table-id'='x')" -> "AS SELECT",
       s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
     ).foreach { case (statement, instead) =>
       val (code, message) =
@@ -228,6 +230,9 @@ class GuardsSuite extends LakeSuite {
     sql(s"TRUNCATE TABLE $t")
     assertEquals(spark.table(t).count(), 0L)
     sql(s"DROP TABLE $t PURGE")
+    sql(s"CREATE TABLE $t LIKE $whole")
+    assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+    assertEquals(seen(t), Set.empty[Row])
     assertEquals(parameters(whole).keys.filter(k => k.startsWith("spark.sql.statistics")).toSeq, Nil)
   }
 }

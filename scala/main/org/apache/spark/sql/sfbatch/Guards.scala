@@ -151,6 +151,13 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case w: InsertIntoHadoopFsRelationCommand
         if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
       at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
+    case CreateTableLikeCommand(to, from, _, provider, properties, _)
+        if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"CREATE TABLE ${to.unquotedString} LIKE ${from.unquotedString} USING sfbatch: Spark makes it without sfbatch, a table that neither reads nor writes. " +
+          s"Instead: CREATE TABLE ${to.unquotedString} USING sfbatch PARTITIONED BY (...) AS SELECT * FROM ${from.unquotedString} WHERE false."
+      )
     case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
     case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
   }
