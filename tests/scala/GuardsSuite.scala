@@ -140,6 +140,19 @@ class GuardsSuite extends LakeSuite {
     spark.range(1).write.mode("overwrite").parquet(s"${LocalLake.home}/adopted-not/here")
   }
 
+  test("a write into another table that lies among our files is refused") {
+    val partition = stock.sql(s"DESCRIBE EXTENDED $days PARTITION (year = 2016, month = 1)")
+    val batch = partition.where("col_name = 'Location'").head().getString(1)
+    Seq("USING parquet", "USING orc PARTITIONED BY (p INT)", "STORED AS TEXTFILE").foreach { kind =>
+      val bad = newName()
+      stock.sql(s"CREATE${if (kind.startsWith("STORED")) " EXTERNAL" else ""} TABLE $bad (id INT) $kind LOCATION '$batch'")
+      val values = if (kind.contains("PARTITIONED")) "1, 1" else "1"
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT OVERWRITE $bad VALUES ($values)"))
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT INTO $bad VALUES ($values)"))
+    }
+    assertEquals(seen(days), Set(Row(1, 2016, 1), Row(2, 2016, 2), Row(3, 2017, 1)))
+  }
+
   test("DROP PARTITION is one version and leaves the files") {
     val t = newName()
     sql(s"CREATE TABLE $t (id INT, year INT, month INT) USING sfbatch PARTITIONED BY (year, month)")

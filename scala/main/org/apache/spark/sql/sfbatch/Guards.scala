@@ -148,6 +148,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case d: InsertIntoDir
         if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
       at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
+    case i: InsertIntoStatement if i.table.resolved && others(i.table).exists(tableAt(_, i.overwrite).isDefined) =>
+      at(others(i.table).get, i.overwrite, "INSERT of another table")
     case w: InsertIntoHadoopFsRelationCommand
         if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
       at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
@@ -233,6 +235,14 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case DataSourceV2Relation(WritableTable(table), _, _, _, _) => Some(table)
     case _ => None
   }
+
+  /** Where another table keeps its files. */
+  private def others(target: LogicalPlan): Option[Path] =
+    WriteRule
+      .target(EliminateSubqueryAliases(target))
+      .filterNot(OurTable.isOurs)
+      .flatMap(_.storage.locationUri)
+      .map(new Path(_))
 
   private def ourTablesIn(database: String): Seq[String] = {
     val catalog = session.sessionState.catalog
