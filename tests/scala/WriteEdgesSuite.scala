@@ -157,6 +157,20 @@ class WriteEdgesSuite extends LakeSuite {
     }
   }
 
+  test("no partition is shown by the empty directory while that is not empty") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    append(Seq(1 -> 1, 2 -> 2).toDF("n", "p"), table)
+    val empty = Files.createDirectories(Paths.get(root(table), "_sfbatch", "empty"))
+    val stray = Files.copy(Paths.get(root(table)).resolve(files(table).head), empty.resolve("part-0.parquet"))
+    refused("SFBATCH_PUBLISH_UNCLEAR", stray.toString, "recover")(sql(s"ALTER TABLE $table DROP PARTITION (p = 2)"))
+    refused("SFBATCH_STORE_FAILED", stray.toString, "Move it")(append(Seq(3 -> 3).toDF("n", "p"), table))
+    assertEquals(seen(table), Set(Row(1, 1), Row(2, 2)))
+    Files.delete(stray)
+    append(Seq(3 -> 3).toDF("n", "p"), table)
+    assertEquals(seen(table), Set(Row(1, 1), Row(3, 3)))
+  }
+
   test("a partition made by another tool above where its batches go is refused, by writes and rollbacks") {
     val table = newName()
     sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch OPTIONS ('partition-style' 'hive') PARTITIONED BY (p)")
