@@ -15,10 +15,11 @@ private[sfbatch] final class Adoption(
   /** @throws SfBatchException
     *   SFBATCH_UNKNOWN_TABLE, SFBATCH_ALREADY_OURS, SFBATCH_CANNOT_ADOPT, SFBATCH_LOCATION_OWNED
     */
-  def adopt(database: String, name: String): Table = {
+  def adopt(database: String, name: String, areAsWritten: Seq[Column] => String => Boolean): Table = {
     def found = metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name))
     val before = found
     refuse(before)
+    refuseSpellings(before, areAsWritten(Catalog.columns(before.getPartitionKeys)))
     val root = rootOf(before)
     val id = own(before, root)
     Step("owned", root)
@@ -79,8 +80,8 @@ private[sfbatch] final class Adoption(
 
   /** Makes `hive` ours, here only; the metastore is told later. */
   private def claimed(hive: HiveTable, id: String, root: Path, style: PartitionStyle): Table = {
-    val serde = hive.getSd.getSerdeInfo.getSerializationLib
-    val format = Format.all.find(_.storage.serde == serde).fold("hive")(_.name)
+    val files = Catalog.storage(hive.getSd).copy(serdeProperties = Map.empty)
+    val format = Format.all.find(_.storage == files).fold("hive")(_.name)
     Catalog.table(Catalog.claim(hive, id, format, style, root))
   }
 
@@ -131,6 +132,22 @@ private[sfbatch] final class Adoption(
     }
   }
 
+  /** `m=01` of an INT, as MSCK REPAIR takes it from a directory: no statement could name it, and a write of 1 would make
+    * another partition beside it.
+    */
+  private def refuseSpellings(hive: HiveTable, isAsWritten: String => Boolean): Unit = {
+    val full = s"${hive.getDbName}.${hive.getTableName}"
+    val columns = hive.getPartitionKeys.asScala.map(c => s"${c.getName} ${c.getType}").mkString(", ")
+    val names = if (columns.isEmpty) Nil else metastore.allPartitionNames(hive.getDbName, hive.getTableName)
+    val odd = names.filterNot(isAsWritten)
+    if (odd.nonEmpty)
+      throw new SfBatchException(
+        "SFBATCH_CANNOT_ADOPT",
+        s"$full has ${odd.size} partitions whose values are not spelled as a write of $columns spells them: ${odd.take(5).mkString(", ")}. " +
+          "Writes would make others beside them. Rename them in Hive, or copy the table into a new one with CREATE TABLE ... USING sfbatch AS SELECT."
+      )
+  }
+
   private def own(hive: HiveTable, root: Path): String = {
     val fresh = Owner(
       java.util.UUID.randomUUID().toString,
@@ -163,7 +180,9 @@ private[sfbatch] final class Adoption(
     }
   }
 
-  /** No new batch may lie within a directory a reader lists now: Spark lists them with all that is below. */
+  /** No new batch may lie within a directory a reader lists now: Hive may read what lies deeper, Spark's text readers
+    * fail on it.
+    */
   private def styleFor(
       hive: HiveTable,
       files: Journal,

@@ -144,7 +144,7 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
       if (leaving.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce)
         metastore.addPartitions(fresh.map { case (v, s) => build(base, v, s) })
       else {
-        if (fresh.nonEmpty || leaving.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
+        if (fresh.nonEmpty || leaving.nonEmpty) ensureEmpty()
         fresh
           .grouped(Publisher.AddByPlaceholder)
           .foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s), 0) }))
@@ -159,6 +159,17 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
         }
       }
     }
+
+  /** A file that a stock INSERT into a partition that had left put there would be rows of every placeholder. */
+  private def ensureEmpty(): Unit = {
+    journal.store.makeDirectory(journal.emptyDirectory)
+    journal.store.list(journal.emptyDirectory).find(f => !f.getPath.getName.matches("[_.].*")).foreach { file =>
+      throw new SfBatchException(
+        "SFBATCH_STORE_FAILED",
+        s"${file.getPath} lies in the directory that stands for no rows, and readers of partitions shown empty would find it. Move it elsewhere: the next writer, or CALL sfbatch.recover(table => '$table'), goes on."
+      )
+    }
+  }
 
   private def alterTable(shown: Shown): Unit = {
     val now = hiveTable()

@@ -42,6 +42,15 @@ object PartitionValues {
           )
         )
 
+  /** Whether a write would give a partition of these values this very name: `m=1`, not `m=01`, of an INT. */
+  def areAsWritten(columns: Seq[Column]): String => Boolean = {
+    val fields = attributes(columns).map(a => StructField(a.name, a.dataType, metadata = a.metadata))
+    name =>
+      ofSparkDirectory(name).zip(fields).forall { case (value, field) =>
+        Try(normalized(field, value)).toOption.contains(value)
+      }
+  }
+
   /** As Spark pads and checks what it writes into a CHAR or VARCHAR (PartitioningUtils.normalizePartitionSpec, 3.5.6).
     */
   def padded(column: StructField, value: String): String = declared(column) match {

@@ -126,7 +126,7 @@ object Procedure {
         table: TableIdentifier,
         arguments: Map[String, String]
     ): Seq[Row] = {
-      val adopted = warehouse.adopt(table.database.get, table.table)
+      val adopted = warehouse.adopt(table.database.get, table.table, PartitionValues.areAsWritten)
       Seq(Row(adopted.toString, adopted.id, adopted.format, adopted.root.toString))
     }
   }
