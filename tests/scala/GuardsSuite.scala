@@ -145,7 +145,9 @@ class GuardsSuite extends LakeSuite {
     val batch = partition.where("col_name = 'Location'").head().getString(1)
     Seq("USING parquet", "USING orc PARTITIONED BY (p INT)", "STORED AS TEXTFILE").foreach { kind =>
       val bad = newName()
-      stock.sql(s"CREATE${if (kind.startsWith("STORED")) " EXTERNAL" else ""} TABLE $bad (id INT) $kind LOCATION '$batch'")
+      stock.sql(
+        s"CREATE${if (kind.startsWith("STORED")) " EXTERNAL" else ""} TABLE $bad (id INT) $kind LOCATION '$batch'"
+      )
       val values = if (kind.contains("PARTITIONED")) "1, 1" else "1"
       refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT OVERWRITE $bad VALUES ($values)"))
       refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT INTO $bad VALUES ($values)"))

@@ -15,11 +15,10 @@ private[sfbatch] final class Adoption(
   /** @throws SfBatchException
     *   SFBATCH_UNKNOWN_TABLE, SFBATCH_ALREADY_OURS, SFBATCH_CANNOT_ADOPT, SFBATCH_LOCATION_OWNED
     */
-  def adopt(database: String, name: String, areAsWritten: Seq[Column] => String => Boolean): Table = {
+  def adopt(database: String, name: String): Table = {
     def found = metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name))
     val before = found
     refuse(before)
-    refuseSpellings(before, areAsWritten(Catalog.columns(before.getPartitionKeys)))
     val root = rootOf(before)
     val id = own(before, root)
     Step("owned", root)
@@ -130,22 +129,6 @@ private[sfbatch] final class Adoption(
         s"is a Spark data source table (USING $provider), whose running readers would not see a switch; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
       )
     }
-  }
-
-  /** `m=01` of an INT, as MSCK REPAIR takes it from a directory: no statement could name it, and a write of 1 would make
-    * another partition beside it.
-    */
-  private def refuseSpellings(hive: HiveTable, isAsWritten: String => Boolean): Unit = {
-    val full = s"${hive.getDbName}.${hive.getTableName}"
-    val columns = hive.getPartitionKeys.asScala.map(c => s"${c.getName} ${c.getType}").mkString(", ")
-    val names = if (columns.isEmpty) Nil else metastore.allPartitionNames(hive.getDbName, hive.getTableName)
-    val odd = names.filterNot(isAsWritten)
-    if (odd.nonEmpty)
-      throw new SfBatchException(
-        "SFBATCH_CANNOT_ADOPT",
-        s"$full has ${odd.size} partitions whose values are not spelled as a write of $columns spells them: ${odd.take(5).mkString(", ")}. " +
-          "Writes would make others beside them. Rename them in Hive, or copy the table into a new one with CREATE TABLE ... USING sfbatch AS SELECT."
-      )
   }
 
   private def own(hive: HiveTable, root: Path): String = {

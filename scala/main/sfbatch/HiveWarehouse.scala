@@ -105,8 +105,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
     new TableCreation(metastore, conf, caller, journal(_, _), transaction(_, metastore)).create(spec)
   }
 
-  def adopt(database: String, name: String, areAsWritten: Seq[Column] => String => Boolean): Table = using {
-    metastore =>
-      new Adoption(metastore, caller, journal(_, _), transaction(_, metastore)).adopt(database, name, areAsWritten)
+  def adopt(database: String, name: String): Table = using { metastore =>
+    new Adoption(metastore, caller, journal(_, _), transaction(_, metastore)).adopt(database, name)
   }
 }

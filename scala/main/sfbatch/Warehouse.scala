@@ -111,12 +111,8 @@ trait Warehouse {
   def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult
   def recover(table: Table): RecoverResult
 
-  /** An existing Hive table becomes ours, in place.
-    *
-    * @param areAsWritten
-    *   given the partition columns: whether a write would name a partition so
-    */
-  def adopt(database: String, name: String, areAsWritten: Seq[Column] => String => Boolean): Table
+  /** An existing Hive table becomes ours, in place. */
+  def adopt(database: String, name: String): Table
 
   /** Runs `body` with the table's lock held (ALTER TABLE ADD COLUMNS). */
   def locked[T](table: Table)(body: => T): T

@@ -122,8 +122,8 @@ final class Bases(
     else bySerDe(now, partitions)
   }
 
-  /** The partitions as Spark's own readers see them, by name: what `spark.sql.hive.convertMetastoreParquet` and `...Orc`
-    * make of them (HiveMetastoreCatalog and CatalogFileIndex, 3.5.6).
+  /** The partitions as Spark's own readers see them, by name: what `spark.sql.hive.convertMetastoreParquet` and
+    * `...Orc` make of them (HiveMetastoreCatalog and CatalogFileIndex, 3.5.6).
     */
   private def files(now: CatalogTable, partitions: Option[Seq[CatalogTablePartition]]): HadoopFsRelation = {
     val zone = session.sessionState.conf.sessionLocalTimeZone

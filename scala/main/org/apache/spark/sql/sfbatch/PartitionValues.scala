@@ -42,14 +42,11 @@ object PartitionValues {
           )
         )
 
-  /** Whether a write would give a partition of these values this very name: `m=1`, not `m=01`, of an INT. */
-  def areAsWritten(columns: Seq[Column]): String => Boolean = {
-    val fields = attributes(columns).map(a => StructField(a.name, a.dataType, metadata = a.metadata))
-    name =>
-      ofSparkDirectory(name).zip(fields).forall { case (value, field) =>
-        Try(normalized(field, value)).toOption.contains(value)
-      }
-  }
+  /** Whether a write would give the partition this very name: `m=1`, not `m=01`, of an INT. */
+  def isAsWritten(columns: Seq[StructField], name: String): Boolean =
+    PartitionPath.values(name).zip(columns).forall { case (value, column) =>
+      Try(normalized(column, value)).toOption.contains(value)
+    }
 
   /** As Spark pads and checks what it writes into a CHAR or VARCHAR (PartitioningUtils.normalizePartitionSpec, 3.5.6).
     */
