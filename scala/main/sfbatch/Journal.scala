@@ -137,7 +137,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
         val taken =
           try mine
           catch {
-            case second: SfBatchException if second.code == "SFBATCH_NO_PERMISSION" => false // nor was there a right to write
+            case second: SfBatchException if second.code == "SFBATCH_NO_PERMISSION" =>
+              false // nor was there a right to write
             case second: SfBatchException =>
               e.addSuppressed(second)
               throw new SfBatchException(
