@@ -233,7 +233,7 @@ class WriteSuite extends LakeSuite {
     )
     assertEquals(seen(table), Set(Row(1, "20161001")))
     assertEquals(LocalLake.directories(root(table)).size, 2)
-    assert(!java.nio.file.Files.exists(java.nio.file.Paths.get(root(table).toUri.getPath, "_temporary")))
+    assertEquals(LocalLake.directories(new Path(root(table), "_temporary")).size, 0)
   }
 
   test("columns added between writes") {
