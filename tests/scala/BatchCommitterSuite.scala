@@ -86,7 +86,7 @@ class BatchCommitterSuite extends munit.FunSuite {
     one.driver.commitJob(one.job, messages)
     two.driver.commitJob(two.job, Seq(other))
     assertEquals(tree(root).map(_.split("/")(1)), Seq(first.value, second.value))
-    assertEquals(Files.list(root).iterator.asScala.map(_.getFileName.toString).toSeq, Seq("20161001"))
+    assertEquals(Files.list(root.resolve("_temporary")).count, 0L)
   }
 
   test("no file outside the batch directory") {
