@@ -93,7 +93,7 @@ private[sfbatch] final class TableCreation(
     */
   private def place(spec: TableSpec): (Path, String) = {
     def at(asked: Path): (Path, Either[Owner, String]) = {
-      val root = asked.getFileSystem(conf).makeQualified(asked)
+      val root = Store.of(asked, conf).qualified(asked)
       root -> own(spec, root)
     }
     def taken(root: Path, owner: Owner) = new SfBatchException(
