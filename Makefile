@@ -26,7 +26,9 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (half an hour on 2 cores)
+test: lint ## lint, Scala and Python tests on both Sparks from the built wheel, the model (25 minutes on 2 cores)
+	@$(MAKE) --no-print-directory -j2 test-scala test-model
+	$(MAKE) --no-print-directory test-python
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
