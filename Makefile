@@ -26,9 +26,8 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint ## lint, Scala and Python tests on both Sparks from the built wheel, the model (25 minutes on 2 cores)
-	@$(MAKE) --no-print-directory -j2 test-scala test-model
-	$(MAKE) --no-print-directory test-python
+test: lint .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## lint, Scala and Python tests on both Sparks from the built wheel, the model (side by side: neither fills 2 cores)
+	@$(MAKE) --no-print-directory -j3 test-scala test-python test-model
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
