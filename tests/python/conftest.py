@@ -39,6 +39,8 @@ def pytest_configure():
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    for name in ("SPARK_LAUNCHER_OPTS", "SPARK_SUBMIT_OPTS", "SFBATCH_METASTORE_JAVA_OPTIONS"):
+        os.environ[name] = " ".join(QUICK)
 
 
 #: What the tests' sessions have beyond configure_spark: small, quiet, no UI.
@@ -47,7 +49,6 @@ SMALL = {
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": " ".join(QUICK),
     "spark.driver.host": "127.0.0.1",
     "spark.sql.session.timeZone": "UTC",
 }

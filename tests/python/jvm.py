@@ -11,6 +11,21 @@ LIGHT = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 QUICK = [*LIGHT, f"-XX:SharedArchiveFile={ARCHIVE}", "-Xlog:disable"]
 
 
+def load_metastore_classes(spark):
+    """Those of the server: a metastore within the session's JVM, in memory."""
+    conf = spark._jvm.org.apache.hadoop.hive.conf.HiveConf()
+    for key, value in {
+        "hive.metastore.uris": "",
+        "javax.jdo.option.ConnectionURL": "jdbc:derby:memory:classes;create=true",
+        "datanucleus.schema.autoCreateAll": "true",
+        "datanucleus.connectionPoolingType": "HikariCP",
+        "hive.metastore.schema.verification": "false",
+    }.items():
+        conf.set(key, value)
+    client = spark._jvm.org.apache.hadoop.hive.metastore.HiveMetaStoreClient(conf)
+    client.getAllDatabases()
+
+
 def make_archive():
     from pyspark.sql import SparkSession
     from sfbatch import configure_spark, local_metastore
@@ -31,6 +46,7 @@ def make_archive():
             rows.write.format("sfbatch").mode("overwrite").save(f"default.{form}")
             spark.sql(f"SELECT day, count(*) FROM {form} GROUP BY day ORDER BY day").collect()
         spark.sql("CALL sfbatch.history(table => 'default.text')").collect()
+        load_metastore_classes(spark)
         driver = spark.sparkContext._gateway.proc
         spark.stop()
         driver.stdin.close()  # it ends, and writes the archive
