@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # or each of the tests' Python processes compiles PySpark anew
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
