@@ -58,7 +58,7 @@ def fill(disk):
         while True:
             file.write(b"x" * 4096)
     names = itertools.count()
-    for _ in range(3):  # what was deleted a moment ago is free a moment later
+    for _ in range(3):  # a name was seen free after one round
         with contextlib.suppress(OSError):
             while True:
                 (filler / str(next(names))).touch()
