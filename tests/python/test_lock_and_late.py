@@ -202,7 +202,9 @@ def test_what_was_shown_is_committed_whatever_fails_about_later_versions(table, 
     dead.kill()
     proxy.refuse(ALTER, DENIED)
     paused.resume()
-    with pytest.raises(Refusal, match=r"\[SFBATCH_PUBLISH_UNCLEAR\] version 3 .*was shown.*Do not run this again") as told:
+    with pytest.raises(
+        Refusal, match=r"\[SFBATCH_PUBLISH_UNCLEAR\] version 3 .*was shown.*Do not run this again"
+    ) as told:
         running.result()
     assert not says_run_again(told)
     writer.recover(table)
