@@ -17,7 +17,7 @@ SCALA := $(shell find scala project build.sbt -type f -not -path '*/target/*')
 PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.toml
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-scala test-python test-faults test-model lint format wheel bench model lock clean
+.PHONY: help demo test test-scala test-python test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (under 18 minutes)
+test: lint test-scala test-python test-jobs test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (under 18 minutes)
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
@@ -39,6 +39,10 @@ test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## the Python tests, 
 	  .venv/spark-$$spark/bin/python -m pytest -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
 	done
 	exit $$failed
+
+test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
+	$(call say,the job server)
+	.venv/jobs/bin/python -m pytest -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
 test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
 	$(call say,200 kills at random moments)
@@ -73,6 +77,10 @@ bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceb
 	$(call say,benchmarks)
 	UV=$(abspath $(UV)) benchmarks/run
 
+load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
+	$(call say,the job server under load)
+	.venv/jobs/bin/python benchmarks/jobs_load.py
+
 wheel: $(WHEEL) ## both jars in one wheel, in python/dist/
 
 clean: ## remove what was built (not the environments)
@@ -80,7 +88,7 @@ clean: ## remove what was built (not the environments)
 
 lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
 	@cd tests/python
-	for name in 3.5 4.0 lint; do
+	for name in 3.5 4.0 jobs lint; do
 	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
 	done
@@ -117,6 +125,13 @@ $(UV):
 
 .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
 	@$(UV) pip install -q --python .venv/spark-$*/bin/python --no-deps --reinstall $(WHEEL)
+	touch $@
+
+.venv/jobs/.sfbatch: tests/python/requirements-jobs.txt python/pyproject.toml build.sbt $(UV)
+	$(call say,making the environment of the job server)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/jobs
+	$(UV) pip sync -q --python .venv/jobs/bin/python --require-hashes $<
+	$(UV) pip install -q --python .venv/jobs/bin/python --no-deps --no-build-isolation --editable python
 	touch $@
 
 .PRECIOUS: .venv/spark-%/.installed

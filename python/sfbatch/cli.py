@@ -13,6 +13,7 @@ from rich.table import Table
 import sfbatch
 from sfbatch import local_metastore
 from sfbatch.errors import SfBatchError
+from sfbatch.jobs import commands as jobs
 from sfbatch.local_metastore import LocalMetastore
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ metastore = typer.Typer(
     epilog="Example:  [bold]sfbatch metastore start[/bold]   then   [bold]sfbatch metastore status --json[/bold]",
 )
 app.add_typer(metastore, name="metastore")
+app.add_typer(jobs.tokens, name="tokens")
+app.command(epilog="Example:  [bold]sfbatch server --port 8080[/bold]")(jobs.server)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -1,0 +1,170 @@
+"""Runs jobs on the server's own machine, each under its own wrapper process (`wrapper.py`), whose files it only reads."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
+from sfbatch.jobs.clock import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sfbatch.jobs.settings import Settings
+
+# What a job sees of the server's own environment. Nothing else passes: no cloud keys, no database password.
+PASSED = {
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+    "JAVA_HOME", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "HADOOP_HOME", "HADOOP_CONF_DIR",
+    "YARN_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SFBATCH_HOME", "SFBATCH_METASTORE_URI",
+}  # fmt: skip
+
+
+class LocalBackend:
+    """Every job in its own directory, session and process group."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: list[subprocess.Popen[bytes]] = []  # kept only to be waited for, lest they stay as zombies
+        self._lock = threading.Lock()
+        passed = PASSED | set(settings.pass_env)
+        self._environment = {name: value for name, value in os.environ.items() if name in passed}
+
+    def submit(self, launch: Launch) -> None:
+        """Start a wrapper. Of several wrappers of a job one alone starts it (`wrapper.hold`)."""
+        directory = launch.directory
+        (directory / "genie/logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if launch.refused:
+                raise OSError(launch.refused)
+            for name, address in launch.fetch.items():
+                _fetch(address, directory / name)
+        except OSError as error:
+            if _end_unstarted(directory, Reason.NOT_STARTED):
+                (directory / wrapper.DETAILS).write_text(f"{error}\n")
+            return
+        asked = {
+            "arguments": list(launch.arguments),
+            "timeoutS": launch.timeout_s,
+            "killGraceS": self._settings.kill_grace_s,
+            "maxOutputBytes": self._settings.max_output_bytes,
+        }
+        wrapper.write_whole(str(directory / wrapper.LAUNCH), asked)
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", wrapper.__file__, str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={**self._environment, **launch.environment, leftovers.MARK: launch.job_id},
+            start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
+        )
+        with self._lock:
+            self._children = [c for c in self._children if c.poll() is None] + [child]
+
+    def poll(self, job_id: str, directory: Path) -> Report:
+        """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
+        with self._lock:
+            self._children = [c for c in self._children if c.poll() is None]
+        ended = _ended(directory)
+        if ended:
+            if ended.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
+                leftovers.end_all(job_id)
+            return ended
+        if not (directory / wrapper.LAUNCHED).exists():
+            return Report(Phase.NOT_STARTED)
+        if not _is_alive(directory):
+            # Its last act is to write the end: looked for once more, now that it cannot write any more.
+            leftovers.end_all(job_id)
+            return _ended(directory) or Report(Phase.LOST)
+        process = _read(directory / wrapper.PROCESS)
+        if process is None:
+            return Report(Phase.STARTING)
+        return Report(Phase.RUNNING, process["processId"], process["startedMs"])
+
+    def kill(self, job_id: str, directory: Path) -> None:  # noqa: ARG002
+        """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
+        if _ended(directory) or _end_unstarted(directory, Reason.KILLED):
+            return
+        launched = _read(directory / wrapper.LAUNCHED)
+        # Its lock is held, so the process with this id is the wrapper and no other.
+        if launched and _is_alive(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(launched["wrapperId"], signal.SIGTERM)
+
+    def logs(self, job_id: str, directory: Path) -> None:
+        """Nothing to bring: a local job writes into its directory."""
+
+    def reconcile(self, unfinished: Sequence[tuple[str, Path]]) -> None:
+        """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
+
+
+def _ended(directory: Path) -> Report | None:
+    """The wrapper's last word; a file the job itself put there is no such thing, and the wrapper will replace it."""
+    try:
+        done = _read(directory / wrapper.DONE)
+        return done and Report(
+            Phase.ENDED,
+            started_ms=done.get("startedMs"),
+            finished_ms=done["finishedMs"],
+            exit_code=int(done["exitCode"]),
+            reason=Reason(done["reason"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _end_unstarted(directory: Path, reason: Reason) -> bool:
+    """End a job that no wrapper has begun, and bar every wrapper to come; false when one has."""
+    (directory / "genie").mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = wrapper.hold(str(directory / wrapper.LAUNCHED))
+    if descriptor is None:
+        return False
+    code = "127" if reason is Reason.NOT_STARTED else "999"
+    wrapper.write_whole(
+        str(directory / wrapper.DONE), {"exitCode": code, "reason": reason.value, "finishedMs": now_ms()}
+    )
+    os.close(descriptor)
+    return True
+
+
+def _is_alive(directory: Path) -> bool:
+    try:
+        with (directory / wrapper.LAUNCHED).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _fetch(address: str, target: Path) -> None:
+    """Copy a file of this machine to the job's directory, whole or not at all. Raises OSError for any other address."""
+    parts = urlsplit(address)
+    if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
+        raise OSError(f"{address}: the local back end fetches only files of its own machine (file:///...)")
+    source = Path(unquote(parts.path) if parts.scheme else address)
+    if not source.is_absolute():
+        raise OSError(f"{address}: not an absolute path")
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copyfile(source, part)
+    part.rename(target)

@@ -1,0 +1,143 @@
+"""The job server's part of the command line: `sfbatch server`, `sfbatch tokens`; imports the server only to run it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sfbatch.errors import SfBatchError
+from sfbatch.jobs.settings import MIB, Settings
+
+if TYPE_CHECKING:
+    from sfbatch.jobs.database import Database
+
+tokens = typer.Typer(
+    no_args_is_help=True,
+    help="Who may use the job server. Run where the server runs: the database is changed directly.",
+    epilog="Example:  [bold]sfbatch tokens add alice --role submitter[/bold]",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        help="postgresql://USER:PASSWORD@HOST/NAME. Default: SFBATCH_JOBS_DATABASE_URL, else SQLite in SFBATCH_HOME.",
+    ),
+]
+
+
+def server(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    database_url: DatabaseUrl = "",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no token. Refused off loopback.")] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A further name by which clients call the server. Repeatable.")
+    ] = None,
+    pass_env: Annotated[
+        list[str] | None, typer.Option(help="A further environment variable that jobs may see. Repeatable.")
+    ] = None,
+    memory_mb: Annotated[
+        int | None, typer.Option(help="Memory all local jobs together may ask for. Default: 4/5 of the machine's.")
+    ] = None,
+    user_limit: Annotated[int, typer.Option(help="Running jobs a user may have. 0: no limit.")] = 0,
+    max_upload_mb: Annotated[int, typer.Option(help="Largest submission, attachments included.")] = 512,
+    max_output_mb: Annotated[
+        int, typer.Option(help="Largest stdout, and stderr; a job that writes more is killed.")
+    ] = 8192,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the job server: Genie's REST interface (v3), a queue, and local jobs; everything under SFBATCH_HOME/jobs."""
+    _need_server()
+    from sfbatch.jobs.server import run
+
+    given = {"memory_mb": memory_mb} if memory_mb is not None else {}
+    settings = Settings(
+        host=host,
+        port=port,
+        auth=not no_auth,
+        database_url=database_url,
+        allowed_hosts=tuple(allowed_host or ()),
+        pass_env=tuple(pass_env or ()),
+        max_running_per_user=user_limit,
+        max_upload_bytes=max_upload_mb * MIB,
+        max_output_bytes=max_output_mb * MIB,
+        **given,
+    )
+    run(settings, log_level)
+
+
+@tokens.command(epilog="Example:  [bold]sfbatch tokens add alice --role submitter[/bold]")
+def add(
+    user: Annotated[str, typer.Argument(help="Whose token it is; jobs submitted with it are this user's.")],
+    role: Annotated[str, typer.Option(help="reader, submitter or admin.")] = "submitter",
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it; only its hash is kept, so it cannot be shown again."""
+    database = _database(database_url)
+    from sfbatch.jobs.tokens import ROLES, issue
+
+    if role not in ROLES:
+        raise typer.BadParameter(f"{role} is not one of {', '.join(ROLES)}", param_hint="--role")
+    token = issue(database, user, role)
+    typer.echo(json.dumps({"user": user, "role": role, "token": token}) if as_json else token)
+
+
+@tokens.command("list", epilog="Example:  [bold]sfbatch tokens list --json[/bold]")
+def show(database_url: DatabaseUrl = "", as_json: Json = False) -> None:
+    """Show whose tokens there are; never a token."""
+    database = _database(database_url)
+    from sqlalchemy import select
+
+    from sfbatch.jobs.clock import iso
+    from sfbatch.jobs.tables import tokens as table
+
+    with database.read() as connection:
+        rows = connection.execute(select(table).order_by(table.c.created_ms)).all()
+    found = [
+        {"user": row.user, "role": row.role, "created": iso(row.created_ms), "revoked": iso(row.revoked_ms)}
+        for row in rows
+    ]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    shown = Table("user", "role", "created", "revoked", box=None)
+    for row in found:
+        shown.add_row(*(value or "" for value in row.values()))
+    Console().print(shown)
+
+
+@tokens.command(epilog="Example:  [bold]sfbatch tokens revoke alice[/bold]")
+def revoke(
+    user: Annotated[str, typer.Argument(help="Whose tokens are to end.")],
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """End all tokens of a user within two seconds."""
+    database = _database(database_url)
+    from sfbatch.jobs.tokens import revoke as revoke_all
+
+    number = revoke_all(database, user)
+    typer.echo(json.dumps({"user": user, "revoked": number}) if as_json else f"revoked {number} tokens of {user}")
+
+
+def _database(url: str) -> Database:
+    _need_server()
+    from sfbatch.jobs.database import Database
+
+    database = Database(Settings(database_url=url).url)
+    database.migrate()
+    return database
+
+
+def _need_server() -> None:
+    """Raises SfBatchError SFBATCH_SERVER_NOT_INSTALLED."""
+    missing = [name for name in ("fastapi", "uvicorn", "sqlalchemy", "alembic") if not importlib.util.find_spec(name)]
+    if missing:
+        message = f"the job server needs {', '.join(missing)}: pip install 'sfbatch[server]'."
+        raise SfBatchError("SFBATCH_SERVER_NOT_INSTALLED", message)
