@@ -80,20 +80,15 @@ def validate_list(adapter: TypeAdapter[list[str]], document: Any) -> list[str]:
 
 def problem_of(error: ValidationError, name: str) -> Problem:
     """One problem that tells all that pydantic found."""
-    faults = [
-        {
-            "field": ".".join(str(part) for part in found["loc"]),
-            "code": found["type"],
-            "defaultMessage": found["msg"].removeprefix("Value error, "),
-            "objectName": name[:1].lower() + name[1:],
-        }
-        for found in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    unwritten = {
-        ".".join(map(str, found["loc"])) for found in error.errors(include_url=False) if found["input"] is None
-    }
-    wrong = [fault for fault in faults if fault["code"] not in _BROKEN_RULE and fault["field"] not in unwritten]
+    faults, wrong, messages = [], [], []
+    for found in error.errors(include_url=False):
+        field, text = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+        sentence = f"{field}: {text}" if field else text
+        faults.append({"objectName": name, "field": field, "code": found["type"], "defaultMessage": text})
+        messages.append(_MESSAGES.get(field, sentence))
+        left_out = bool(field) and found["input"] is None  # null is as good as nothing
+        if found["type"] not in _BROKEN_RULE and not left_out:
+            wrong.append(sentence)
     if wrong:
-        return bad_request("JSON parse error: " + "; ".join(f"{f['field']}: {f['defaultMessage']}" for f in wrong))
-    messages = (_MESSAGES.get(fault["field"], f"{fault['field']}: {fault['defaultMessage']}") for fault in faults)
+        return bad_request("JSON parse error: " + "; ".join(wrong))
     return precondition("\n".join(dict.fromkeys(messages)), errors=faults)

@@ -130,8 +130,7 @@ class Dispatcher:
         backend, directory = self._backends[job.backend], self._settings.directory / job.directory
         report = backend.poll(job.id, directory)
         if report.phase is Phase.ENDED:
-            started = report.started_ms or job.started_ms
-            return {**verdict(report, directory), "started_ms": started}
+            return {**verdict(report, directory), "started_ms": report.started_ms, "process_id": report.process_id}
         if report.phase is Phase.LOST:
             killed = job.kill_requested_ms is not None
             return {
@@ -202,6 +201,6 @@ class Dispatcher:
 
 
 def _claimed(server_id: str) -> Any:
-    columns = ("id", "status", "directory", "backend", "kill_requested_ms", "started_ms")
+    columns = ("id", "status", "directory", "backend", "kill_requested_ms")
     claimed = (jobs.c.status.in_(states.CLAIMED), jobs.c.claimed_by == server_id)
     return select(*(jobs.c[name] for name in columns)).where(*claimed)

@@ -57,6 +57,8 @@ class Guard:
             await problem_answer(problem, scope["path"])(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
+        if "/output" not in scope["path"]:  # as Spring, which takes `/jobs/` for `/jobs`
+            scope["path"] = scope["path"].rstrip("/") or "/"
         await self._app(scope, _limited(receive, limit), send)
 
     def _check_host(self, headers: Headers) -> None:

@@ -6,6 +6,7 @@ A file is opened first and asked afterwards where it really is, so that nothing 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import stat
@@ -81,16 +82,20 @@ def byte_range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
 
 
 def content(opened: Opened, begin: int, end: int) -> Iterator[bytes]:
-    """The bytes from `begin` to `end`, both included: as many as were promised, though the file may have grown."""
-    try:
-        while begin <= end:
-            chunk = os.pread(opened.descriptor, min(CHUNK_BYTES, end - begin + 1), begin)
-            if not chunk:  # the job cut its own file short: the connection is closed early, which the client notices
-                raise OSError(f"{opened.path} became shorter while it was sent")
-            begin += len(chunk)
-            yield chunk
-    finally:
-        os.close(opened.descriptor)
+    """The bytes from `begin` to `end`, both included: as many as were promised, though the file may have grown.
+
+    The file is closed with the iterator, also when a client that has gone away never lets it begin.
+    """
+    return _read(io.FileIO(opened.descriptor), opened.path, begin, end)
+
+
+def _read(file: io.FileIO, path: str, begin: int, end: int) -> Iterator[bytes]:
+    while begin <= end:
+        chunk = os.pread(file.fileno(), min(CHUNK_BYTES, end - begin + 1), begin)
+        if not chunk:  # the job cut its own file short: the connection is closed early, which the client notices
+            raise OSError(f"{path} became shorter while it was sent")
+        begin += len(chunk)
+        yield chunk
 
 
 def http_date(opened: Opened) -> str:
@@ -141,7 +146,7 @@ def page(title: str, found: dict[str, Any]) -> str:
         for row in rows
     )
     head = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
-    note = "<p>A Python job's own stderr, sent by spark-submit in client mode, is in <b>stdout</b>; stderr is Spark's log.</p>"
+    note = "<p>spark-submit in client mode sends Python's stderr to <b>stdout</b>; stderr is Spark's log.</p>"
     return f"{head}<body><h1>{escape(title)}</h1><table>\n{lines}\n</table>{note}</body></html>"
 
 

@@ -39,8 +39,7 @@ def _usable_id(value: str | None) -> str | None:
 
 def _storable(value: Any) -> Any:
     try:
-        if "\\u0000" in json.dumps(value, allow_nan=False):
-            raise ValueError("a NUL character is not allowed")
+        json.dumps(value, allow_nan=False)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     return value

@@ -1,8 +1,8 @@
 """Which cluster and which command a job gets, by tags; reads the catalog and changes nothing.
 
 Genie's rule: the criteria are tried in order. The first that some cluster meets decides: the cluster is UP and has all
-its tags, and has linked an ACTIVE command with all the tags of the command criteria. Of a cluster's commands that fit, the
-first in link order is taken. Genie then picks a cluster at random; ours is the least loaded (`least_loaded`).
+its tags, and has linked an ACTIVE command with all the tags of the command criteria. Of a cluster's commands that fit,
+the first in link order is taken. Genie then picks a cluster at random; ours is the least loaded (`least_loaded`).
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def test_huge_headers_and_slow_clients_hurt_nobody(live):
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ("[]", 400), ("null", 400), ('"x"', 400), ("[" * 100_000, 400), ("{", 400), ('{"name": 1e999}', 400),
+        ("[]", 400), ("null", 400), ('"x"', 400), ("[" * 100_000, 400), ("{", 400), ('{"name": 1e999}', 412),
         ('{"metadata": NaN, "name": "a", "user": "a", "version": "1", "clusterCriterias": [{"tags": ["a"]}], "commandCriteria": ["a"]}', 412),
         ('{"name": "a\\u0000", "user": "a", "version": "1", "clusterCriterias": [{"tags": ["a"]}], "commandCriteria": ["a"]}', 412),
         ('{"id": "a/b", "name": "a", "user": "a", "version": "1", "clusterCriterias": [{"tags": ["a"]}], "commandCriteria": ["a"]}', 412),

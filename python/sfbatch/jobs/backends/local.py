@@ -1,4 +1,4 @@
-"""Runs jobs on the server's own machine, each under its own wrapper process (`wrapper.py`), whose files it only reads."""
+"""Runs jobs on the server's own machine, each under a process of its own (`wrapper.py`), whose files it only reads."""
 
 from __future__ import annotations
 
@@ -116,6 +116,7 @@ def _ended(directory: Path) -> Report | None:
         done = _read(directory / wrapper.DONE)
         return done and Report(
             Phase.ENDED,
+            process_id=done.get("processId"),
             started_ms=done.get("startedMs"),
             finished_ms=done["finishedMs"],
             exit_code=int(done["exitCode"]),

@@ -2,8 +2,8 @@
 
 Run as `python -I -S wrapper.py DIRECTORY`. What is asked is in `genie/launch.json`; what happened is in
 
-    genie/launched      made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker holds
-                        a lock (flock) on it as long as it lives, so "alive" is never guessed from a process id
+    genie/launched      made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker
+                        keeps it locked (flock) all its life, so "alive" is never guessed from a process id
     genie/process.json  the job's process, its group's leader
     genie/genie.done    the end: exit code and reason. Written whole or not at all, after the group is dead
 
@@ -142,7 +142,6 @@ def say(text: str) -> None:
 def main(directory: str) -> None:
     """Run the job of `directory`, unless it was started before."""
     os.chdir(directory)
-    os.umask(0o077)
     wake = wake_on(signal.SIGTERM, signal.SIGCHLD)  # before anybody can know our process id
     if hold(LAUNCHED) is None:
         return
@@ -158,7 +157,7 @@ def main(directory: str) -> None:
         return
     write_whole(PROCESS, {"processId": job.process_id, "startedMs": job.started_ms})
     code = job.watch(wake)
-    end({"exitCode": str(code), "reason": job.reason, "startedMs": job.started_ms})
+    end({"exitCode": str(code), "reason": job.reason, "processId": job.process_id, "startedMs": job.started_ms})
 
 
 def end(document: dict[str, Any]) -> None:

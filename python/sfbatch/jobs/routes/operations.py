@@ -60,7 +60,8 @@ def docs(request: Request) -> Response:
     ]
     title = f"sfbatch {sfbatch.__version__}: the job server's interface"
     text = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head><body><h1>{title}</h1>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f"<body><h1>{title}</h1>"
         '<p>Genie v3. The whole description, for tools: <a href="openapi.json">openapi.json</a></p>'
         f"<table>{''.join(rows)}</table></body></html>"
     )
