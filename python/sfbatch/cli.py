@@ -30,6 +30,7 @@ metastore = typer.Typer(
 )
 app.add_typer(metastore, name="metastore")
 app.add_typer(jobs.tokens, name="tokens")
+app.add_typer(jobs.clusters, name="clusters")
 app.command(epilog="Example:  [bold]sfbatch server --port 8080[/bold]")(jobs.server)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

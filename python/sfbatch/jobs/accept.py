@@ -215,7 +215,7 @@ def _holds(database: Database, row: dict[str, Any]) -> bool:
 
 
 def _new_directory(top: Path, job_id: str) -> str:
-    """A directory that no other job has or will have, e.g. `files/20161001/etl-3f2a9c1d0b7e`; the job's row names it."""
+    """A directory that no other job has or will have, e.g. `files/20161001/etl-3f2a9c1d0b7e`; its row names it."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", job_id).strip(".-")[:100]
     name = f"files/{time.strftime('%Y%m%d', time.gmtime())}/{readable}-{secrets.token_hex(6)}"
     (top / name).mkdir(parents=True, mode=0o700)

@@ -1,9 +1,10 @@
-"""The job server's part of the command line: `sfbatch server`, `sfbatch tokens`; imports the server only to run it."""
+"""The job server's part of the command line; imports the server, and what it needs, only to run a command."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,11 @@ tokens = typer.Typer(
     no_args_is_help=True,
     help="Who may use the job server. Run where the server runs: the database is changed directly.",
     epilog="Example:  [bold]sfbatch tokens add alice --role submitter[/bold]",
+)
+clusters = typer.Typer(
+    no_args_is_help=True,
+    help="The clusters that jobs run on, described in a file.",
+    epilog="Example:  [bold]sfbatch clusters apply conf/clusters.yaml[/bold]",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DatabaseUrl = Annotated[
@@ -126,6 +132,39 @@ def revoke(
     typer.echo(json.dumps({"user": user, "revoked": number}) if as_json else f"revoked {number} tokens of {user}")
 
 
+@clusters.command(epilog="Example:  [bold]sfbatch clusters apply conf/clusters.yaml --yes[/bold]")
+def apply(
+    file: Annotated[Path, typer.Argument(help="Applications, commands and clusters, as in conf/clusters.yaml.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Make the changes; without it they are only shown.")] = False,
+    url: Annotated[str, typer.Option(help="The server. Default: SFBATCH_JOBS_URL, else this machine's.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make the server's clusters those of a file: shows the difference, replaces a cluster under running jobs."""
+    _need_server()
+    import yaml
+
+    from sfbatch.jobs.api import Api
+    from sfbatch.jobs.plan import plan
+    from sfbatch.jobs.problem import precondition
+
+    try:
+        wanted = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise precondition(f"{file} cannot be read: {error}") from None
+    api = Api(url)
+    steps = plan(wanted, api)
+    if yes:
+        for step in steps:
+            api.call(step.method, *step.path, body=step.body)
+    lines = [line for step in steps for line in step.lines]
+    if as_json:
+        typer.echo(json.dumps({"changes": lines, "made": yes and bool(steps)}))
+        return
+    typer.echo("\n".join(lines) if lines else "nothing to do")
+    if steps and not yes:
+        typer.echo("nothing was changed: run it again with --yes")
+
+
 def _database(url: str) -> Database:
     _need_server()
     from sfbatch.jobs.database import Database
@@ -137,7 +176,9 @@ def _database(url: str) -> Database:
 
 def _need_server() -> None:
     """Raises SfBatchError SFBATCH_SERVER_NOT_INSTALLED."""
-    missing = [name for name in ("fastapi", "uvicorn", "sqlalchemy", "alembic") if not importlib.util.find_spec(name)]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "yaml") if not importlib.util.find_spec(name)
+    ]
     if missing:
         message = f"the job server needs {', '.join(missing)}: pip install 'sfbatch[server]'."
         raise SfBatchError("SFBATCH_SERVER_NOT_INSTALLED", message)

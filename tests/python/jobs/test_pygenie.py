@@ -52,7 +52,14 @@ def new_job(args, **attachments):
 
 RESOURCES = {
     "application": {"name": "spark", "user": "ops", "version": "3.5", "status": "ACTIVE", "type": "spark"},
-    "command": {"name": "submit", "user": "ops", "version": "3.5", "status": "ACTIVE", "executable": "x", "checkDelay": 100},
+    "command": {
+        "name": "submit",
+        "user": "ops",
+        "version": "3.5",
+        "status": "ACTIVE",
+        "executable": "x",
+        "checkDelay": 100,
+    },
     "cluster": {"name": "emr", "user": "ops", "version": "7", "status": "UP"},
 }
 
@@ -114,7 +121,13 @@ def test_links_keep_their_order(client):
 
 
 def test_a_job_runs_with_its_attachments_and_tells_all_about_itself(genie):
-    job = new_job("main.sh 1 2", main="echo out $*\necho err >&2\n").tags(["t:1"]).description("d").email("a@b.c").group("g")
+    job = (
+        new_job("main.sh 1 2", main="echo out $*\necho err >&2\n")
+        .tags(["t:1"])
+        .description("d")
+        .email("a@b.c")
+        .group("g")
+    )
     running = job.genie_timeout(60).execute() if hasattr(job, "genie_timeout") else job.execute()
     running.wait(sleep_seconds=0.1, suppress_stream=True)
     assert running.is_done
@@ -162,7 +175,9 @@ def test_a_waiting_job_is_not_done(fresh, genie):
     """Any name but Genie's own would make the client believe that the job has failed."""
     from pygenie.jobs.running import RunningJob
 
-    ids = [genie.submit(["-c", "sleep 1"], memory=10**9) if False else genie.submit(["-c", "sleep 2"]) for _ in range(3)]
+    ids = [
+        genie.submit(["-c", "sleep 1"], memory=10**9) if False else genie.submit(["-c", "sleep 2"]) for _ in range(3)
+    ]
     for job_id in ids:
         job = RunningJob(job_id)
         assert not job.is_done or genie.status(job_id) in {"SUCCEEDED"}
