@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LEASE_MS = 30_000
 BUSY_S, IDLE_S = 0.25, 1.0  # between two rounds, while jobs are unfinished and while none is
+PAUSE_S = 0.05  # at least, however often it is woken: rounds must not take the processor from submissions
 LAUNCHERS = 4
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Dispatcher:
                 self.last_round_s = time.monotonic()
             except Exception:  # the database is away, or one thing went wrong: the next round finds everything again
                 log.exception("a round failed")
+            self._stopping.wait(PAUSE_S)
             self._wake.wait(BUSY_S if busy else IDLE_S)
 
     def round(self) -> bool:
@@ -155,14 +157,12 @@ class Dispatcher:
 
     def _claim(self) -> None:
         """Claim the next jobs. Servers of one database claim one after the other, so that no limit is passed."""
-        allowed = queue.Allowed(self._settings.memory_mb, self._settings.max_running_per_user)
+        limits = self._settings
+        allowed = queue.Allowed(limits.memory_mb, limits.max_running_per_user, frozenset(self._backends))
         taken = []
         with self._database.write() as connection:
             connection.execute(select(servers.c.id).order_by(servers.c.id).with_for_update()).all()
             for row, choice in queue.ready(connection, self.server_id, allowed):
-                if choice.limits.backend not in self._backends:
-                    log.error("no such back end", extra={"job_id": row.id, "backend": choice.limits.backend})
-                    continue
                 claim = {
                     "status": states.INIT,
                     "claimed_by": self.server_id,

@@ -1,7 +1,7 @@
 """Compares `conf/clusters.yaml` with a server and makes them equal; a second time there is nothing left to do.
 
 What the file does not name is left as it is, with one exception, the red/black swap: a cluster that is UP, and has the
-name of one in the file but another id, was replaced, and goes OUT_OF_SERVICE after its successor is UP. Its jobs run on.
+name of one in the file but another id, was replaced. It goes OUT_OF_SERVICE after its successor is UP; its jobs run on.
 """
 
 from __future__ import annotations

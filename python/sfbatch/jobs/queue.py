@@ -60,6 +60,7 @@ class Allowed:
 
     memory_mb: int
     per_user: int
+    backends: frozenset[str] = frozenset({"local"})  # a job for any other waits for a server that has it
 
 
 def ready(connection: Connection, server_id: str, allowed: Allowed) -> Iterator[tuple[Any, Choice]]:
@@ -85,7 +86,8 @@ def ready(connection: Connection, server_id: str, allowed: Allowed) -> Iterator[
         def free(choice: Choice, row: Any = row) -> bool:
             here, limits = choice.cluster_id, choice.limits
             return (
-                _room(load.by_cluster.get(here, 0), limits.running)
+                limits.backend in allowed.backends
+                and _room(load.by_cluster.get(here, 0), limits.running)
                 and _room(load.by_user_and_cluster.get((row.user, here), 0), limits.running_per_user)
                 and _room(load.by_user.get(row.user, 0), allowed.per_user)
                 and (limits.backend != "local" or load.memory_mb + row.memory_mb <= allowed.memory_mb)
