@@ -54,7 +54,7 @@ def with_tags(connection: Connection, kind: Kind, rows: Iterable[Any]) -> list[R
     """Rows of `resources` as documents."""
     found = {row.id: {**row.body, **{k: v for k, v in row._mapping.items() if k != "body"}, "tags": []} for row in rows}
     query = select(resource_tags.c.id, resource_tags.c.tag).where(
-        resource_tags.c.kind == kind.name, resource_tags.c.id.in_(found)
+        resource_tags.c.kind == kind.name, resource_tags.c.id.in_(list(found))
     )
     for resource_id, tag in connection.execute(query.order_by(resource_tags.c.tag)):
         found[resource_id]["tags"].append(tag)

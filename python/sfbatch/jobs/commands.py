@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,6 @@ def server(
     _need_server()
     from sfbatch.jobs.server import run
 
-    given = {"memory_mb": memory_mb} if memory_mb is not None else {}
     settings = Settings(
         host=host,
         port=port,
@@ -72,9 +72,8 @@ def server(
         max_running_per_user=user_limit,
         max_upload_bytes=max_upload_mb * MIB,
         max_output_bytes=max_output_mb * MIB,
-        **given,
     )
-    run(settings, log_level)
+    run(settings if memory_mb is None else replace(settings, memory_mb=memory_mb), log_level)
 
 
 @tokens.command(epilog="Example:  [bold]sfbatch tokens add alice --role submitter[/bold]")

@@ -25,7 +25,8 @@ STATUSES = {
     "86_jobs_list_badsort": 400,
     "88_cl_delete_inuse": 204,  # only unfinished jobs hold a cluster
 }
-OURS = {"code", "queuePosition", "exception", "components"}  # keys that only we send
+OURS = {"code", "queuePosition", "exception", "components", "errors", "sfbatch"}  # keys that only we send
+THEIRS = {"git"}  # and only they
 # Netflix archives jobs and we do not; the rest depends on how far the job is.
 MAY_BE_NULL = {"archiveLocation", "started", "finished", "exitCode", "processId", "clusterName", "commandName"}
 ENDED = {"36_job_status": "j1", "67_job_baddep_get": "bd", "74_job_killed_get": "long"}
@@ -70,7 +71,7 @@ def differences(expected, got, where=""):
     if isinstance(expected, dict) and isinstance(got, dict):
         if where.endswith("/metadata"):  # the user's own
             return []
-        lines = [f"{where}: no {key}" for key in expected if key not in got]
+        lines = [f"{where}: no {key}" for key in expected if key not in got and key not in THEIRS]
         lines += [f"{where}: new {key}" for key in got if key not in expected and key not in OURS]
         return lines + [
             line for key in expected if key in got for line in differences(expected[key], got[key], f"{where}/{key}")

@@ -129,9 +129,10 @@ def test_a_job_that_runs_too_long_is_ended(backend, tmp_path):
     assert ended(backend, asked).reason is Reason.TIMEOUT
 
 
-@pytest.mark.parametrize(("script", "reason"), [("yes", Reason.STDOUT), ("yes >&2", Reason.STDERR)])
+@pytest.mark.parametrize(("script", "reason"), [("{}", Reason.STDOUT), ("{} >&2", Reason.STDERR)])
 def test_a_job_that_writes_too_much_is_ended(backend, tmp_path, script, reason):
-    asked = launch(tmp_path, script)
+    many = "for i in $(seq 1 20000); do echo 1234567890; done"
+    asked = launch(tmp_path, f"{script.format(f'({many})')}; sleep 60")
     backend.submit(asked)
     assert ended(backend, asked).reason is reason
 

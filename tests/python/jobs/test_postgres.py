@@ -39,8 +39,20 @@ class Postgres:
         self.url = f"postgresql://sfbatch@127.0.0.1:{self.port}/postgres"
 
     def start(self):
-        command = [BIN / "postgres", "-D", self.directory, "-p", str(self.port), "-k", self.directory, "-c", "listen_addresses=127.0.0.1"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self.options)
+        command = [
+            BIN / "postgres",
+            "-D",
+            self.directory,
+            "-p",
+            str(self.port),
+            "-k",
+            self.directory,
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self.options
+        )
 
         def up():
             try:
@@ -136,7 +148,11 @@ def test_servers_that_share_a_database_keep_a_clusters_limit_together(fresh, url
     one, two = (fresh(env={"SFBATCH_JOBS_DATABASE_URL": url}).start() for _ in range(2))
     one.add_command("sh", "/bin/sh")
     one.add_cluster("narrow", ["env:narrow"], limits={"maxRunningJobs": 2}, commands=["sh"])
-    ids = [(s, s.submit(["-c", "echo x >> began; sleep 0.4"], cluster=("env:narrow",))) for _ in range(5) for s in (one, two)]
+    ids = [
+        (s, s.submit(["-c", "echo x >> began; sleep 0.4"], cluster=("env:narrow",)))
+        for _ in range(5)
+        for s in (one, two)
+    ]
     most = 0
 
     def all_ended():

@@ -1,6 +1,7 @@
 """Who may do what, from which page, under which name, and how much."""
 
 import base64
+import http.client
 import json
 import socket
 import subprocess
@@ -158,14 +159,13 @@ def test_links_lead_through_the_proxy(live):
     assert self_link == f"{live.base}/clusters/local"
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", "stdout", "genie", "a\\b", "a\nb", "x" * 201])
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", "stdout", "genie", "a\x01b", "x" * 201])
 def test_an_attachment_stays_in_the_jobs_directory(live, name):
     boundary = "b0undary"
     request = json.dumps(live.job(["-c", "true"], id="attached"))
-    quoted = name.replace("\n", "%0A") if "\n" not in name else name.replace("\n", "\x01")
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="request"\r\nContent-Type: application/json\r\n\r\n{request}\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="attachment"; filename="{quoted}"\r\n\r\nx\r\n--{boundary}--\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="attachment"; filename="{name}"\r\n\r\nx\r\n--{boundary}--\r\n'
     )
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     answer = live.api.post(f"{live.base}/jobs", data=body, headers=headers, timeout=10)
@@ -184,20 +184,27 @@ def test_an_empty_attachment_that_the_arguments_name_is_a_lost_one(live):
 
 def test_too_much_is_refused_whatever_its_length_header_says(fresh):
     server = fresh("--max-upload-mb", "1").start()
-    big = [("request", (None, "{}")), ("attachment", ("a", b"x" * 2 * 1024 * 1024))]
-    assert server.api.post(f"{server.base}/jobs", files=big, timeout=10).status_code == 413
-    headers = {"Content-Type": "application/json"}
+    told = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    told.putrequest("POST", "/api/v3/jobs")
+    for name, value in (("Content-Type", "multipart/form-data; boundary=x"), ("Content-Length", str(2 * 1024 * 1024))):
+        told.putheader(name, value)
+    told.putheader("Authorization", f"Bearer {server.token}")
+    told.endheaders()  # not a byte of the body has been sent
+    assert told.getresponse().status == 413
 
     def chunks():
-        for _ in range(20):
+        yield b'{"name": "a", "user": "a", "version": "1", "clusterCriterias": [{"tags": ["env:dev"]}], "commandCriteria": ["type:python"]'
+        for _ in range(9):
             yield b" " * 1024 * 1024
+        yield b"}"
 
     try:
+        headers = {"Content-Type": "application/json"}
         status = server.api.post(f"{server.base}/jobs", data=chunks(), headers=headers, timeout=10).status_code
-    except requests.ConnectionError:  # refused before all was sent
+    except requests.ConnectionError:  # hung up on before all was sent
         status = 413
     assert status == 413
-    assert server.get("jobs").status_code == 200
+    assert server.get("jobs").json()["page"]["totalElements"] == 0
 
 
 def test_the_same_id_at_once_is_taken_once(live):
@@ -222,8 +229,11 @@ def test_the_same_id_at_once_is_taken_once(live):
 
 
 def test_huge_headers_and_slow_clients_hurt_nobody(live):
-    answer = live.api.get(f"{live.base}/jobs", headers={"X-Large": "x" * 200_000}, timeout=10)
-    assert answer.status_code in {400, 431}
+    try:
+        status = live.api.get(f"{live.base}/jobs", headers={"X-Large": "x" * 200_000}, timeout=10).status_code
+    except requests.ConnectionError:  # hung up on before all was sent
+        status = 431
+    assert status in {400, 431}
     slow = []
     for _ in range(200):
         raw = socket.create_connection(("127.0.0.1", live.port), timeout=10)

@@ -20,7 +20,10 @@ import select
 import signal
 import sys
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # typing takes as long to import as all the rest, and every job would wait for it
+if TYPE_CHECKING:
+    from typing import Any
 
 LAUNCH, LAUNCHED, PROCESS, DONE = "genie/launch.json", "genie/launched", "genie/process.json", "genie/genie.done"
 LOG, DETAILS = "genie/logs/genie.log", "initFailureDetails.txt"

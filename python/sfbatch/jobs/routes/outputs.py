@@ -6,7 +6,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from starlette.responses import RedirectResponse, StreamingResponse
 
 from sfbatch.jobs import jobs, output
 from sfbatch.jobs.answer import Json
@@ -34,7 +34,8 @@ def get(request: Request, job_id: str, path: str = "") -> Response:
     if opened.is_directory:
         found = output.listing(opened, api_url(request, "jobs", job_id, "output"))
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(output.page(f"{job_id}/{opened.path}".rstrip("/"), found), headers=HARMLESS)
+            page = output.page(f"{job_id}/{opened.path}".rstrip("/"), found)
+            return Response(page, headers=HARMLESS, media_type="text/html;charset=UTF-8")
         return Json(found, media_type="application/json;charset=UTF-8")
     headers = {"Accept-Ranges": "bytes", "Last-Modified": output.http_date(opened), **HARMLESS}
     try:
@@ -57,7 +58,7 @@ def forwarded(request: Request, job_id: str, path: str) -> Response:
 
 
 @routes.get("/jobs", include_in_schema=False)
-def page(request: Request, id: str = "") -> Response:  # noqa: A002 - the name is Genie's
+def job_page(request: Request, id: str = "") -> Response:  # noqa: A002 - the name is Genie's
     """Where Netflix's client sends people who want to look at a job."""
     where = f"{api_url(request, 'jobs', id)}/output" if id else f"{base_url(request)}/api/v3/jobs"
     return RedirectResponse(where, HTTPStatus.TEMPORARY_REDIRECT)
