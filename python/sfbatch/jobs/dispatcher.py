@@ -92,7 +92,7 @@ class Dispatcher:
             waiting = connection.execute(
                 select(jobs.c.id).where(jobs.c.status == states.ACCEPTED, jobs.c.server_id == self.server_id).limit(1)
             ).first()
-        self._watch(claimed)
+        self._watch(list(claimed))
         if waiting:
             self._claim()
         return bool(claimed or waiting)

@@ -120,7 +120,7 @@ def _where(query: QueryParams, times: dict[str, int | None]) -> list[Any]:
     if any(state not in KNOWN for state in states):
         raise precondition(f"Unacceptable job status. Must be one of {{{', '.join(KNOWN)}}}")
     tags = [tag for tag in query.getlist("tag") if tag]
-    where = [jobs.c.status.in_(states)] if states else []
+    where: list[Any] = [jobs.c.status.in_(states)] if states else []
     where += [jobs.c.id.in_(select(job_tags.c.job_id).where(job_tags.c.tag == tag)) for tag in dict.fromkeys(tags)]
     for name, column in (LIKE | EXACT).items():
         values = [value for value in query.getlist(name) if value]

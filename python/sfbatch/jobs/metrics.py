@@ -31,7 +31,7 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self.registry.register(_Jobs(database))  # type: ignore[arg-type]
+        self.registry.register(_Jobs(database))
 
 
 class _Jobs:

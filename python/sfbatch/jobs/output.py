@@ -106,7 +106,8 @@ def http_date(opened: Opened) -> str:
 def listing(opened: Opened, url: str) -> dict[str, Any]:
     """A directory as Genie shows it; `url` is the address of the job's output. Closes the directory."""
     try:
-        directories, files = [], []
+        directories: list[dict[str, Any]] = []
+        files: list[dict[str, Any]] = []
         with os.scandir(opened.descriptor) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 try:

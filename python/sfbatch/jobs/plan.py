@@ -61,10 +61,10 @@ def _resource(kind: Kind, resource_id: str, entry: dict[str, Any], api: Api) -> 
     document = _document(kind, resource_id, entry)
     found = api.find(kind.name, resource_id)
     before = [each["id"] for each in api.call("GET", kind.name, resource_id, child.name)] if found and child else []
-    links = ()
+    links: list[Step] = []
     if child and before != linked:
         line = f"    {child.name}: {', '.join(before) or 'none'} -> {', '.join(linked) or 'none'}"
-        links = (Step("PUT", (kind.name, resource_id, child.name), linked, (line,)),)
+        links = [Step("PUT", (kind.name, resource_id, child.name), linked, (line,))]
     if found is None:
         # A cluster takes jobs only when its commands are there.
         hidden = {**document, "status": "OUT_OF_SERVICE"} if kind is CLUSTERS else document
