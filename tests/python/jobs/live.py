@@ -50,7 +50,7 @@ class Live:
             self.wait_up()
         return self
 
-    def wait_up(self, for_s=20.0):
+    def wait_up(self, for_s=90.0):
         def up():
             assert self.process.poll() is None, self.log_text()
             try:
