@@ -177,12 +177,13 @@ def test_a_waiting_job_is_not_done(genie):
     """Any name but Genie's own would make the client believe that the job has failed."""
     from pygenie.jobs.running import RunningJob
 
-    ids = [
-        genie.submit(["-c", "sleep 1"], memory=10**9) if False else genie.submit(["-c", "sleep 2"]) for _ in range(3)
-    ]
-    for job_id in ids:
-        job = RunningJob(job_id)
-        assert not job.is_done or genie.status(job_id) in {"SUCCEEDED"}
+    genie.add_cluster("full", ["env:full"], limits={"maxRunningJobs": 1}, commands=["sh"])
+    first, waiting = (genie.submit(["-c", "sleep 3"], cluster=("env:full",)) for _ in range(2))
+    genie.running(first)
+    job = RunningJob(waiting)
+    assert (genie.status(waiting), job.status, job.is_done) == ("ACCEPTED", "ACCEPTED", False)
+    job.wait(sleep_seconds=0.2, suppress_stream=True)
+    assert job.is_successful
 
 
 def test_the_same_id_reattaches(genie):

@@ -12,8 +12,11 @@ from sfbatch.jobs import jobs, output
 from sfbatch.jobs.answer import Json
 from sfbatch.jobs.context import server_of
 from sfbatch.jobs.links import api_url, base_url
+from sfbatch.jobs.problem import Problem
+from sfbatch.jobs.states import UNFINISHED
 
 routes = APIRouter(tags=["output"])
+STREAMS = ("stdout", "stderr")
 # What a job wrote is never run by a browser: not as a script of ours, nor as a page that could use the viewer's rights.
 HARMLESS = {"Content-Security-Policy": "default-src 'none'; sandbox; style-src 'unsafe-inline'"}
 
@@ -30,7 +33,14 @@ def get(request: Request, job_id: str, path: str = "") -> Response:
     directory = server.settings.directory / row.directory
     if row.backend in server.backends:
         server.backends[row.backend].logs(job_id, directory)
-    opened = output.open_inside(directory, path)
+    try:
+        opened = output.open_inside(directory, path)
+    except Problem:
+        # A job that has not begun has written nothing, which is not the same as having no such file.
+        if path not in STREAMS or row.status not in UNFINISHED:
+            raise
+        output.byte_range(request.headers.get("range"), 0)
+        return Response(headers={"Accept-Ranges": "bytes", **HARMLESS}, media_type="text/plain;charset=UTF-8")
     if opened.is_directory:
         found = output.listing(opened, api_url(request, "jobs", job_id, "output"))
         if "text/html" in request.headers.get("accept", ""):
