@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -141,8 +142,13 @@ class Live:
         return self.api.get(f"{self.base}/jobs/{job_id}/output/{path}", timeout=30, **kwargs)
 
     def directory(self, job_id):
-        """Where the job runs."""
-        return next((self.home / "jobs/files").glob(f"*/{job_id}-*"))
+        """Where the job runs. A submission that a kill of the server cut short may have left another of this name."""
+        found = list((self.home / "jobs/files").glob(f"*/{job_id}-*"))
+        if len(found) > 1:
+            with sqlite3.connect(self.home / "jobs/jobs.db") as connection:
+                row = connection.execute("SELECT directory FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return self.home / "jobs" / row[0]
+        return found[0]
 
 
 def alive(process_id):
