@@ -114,13 +114,17 @@ def _ended(directory: Path) -> Report | None:
     """The wrapper's last word; a file the job itself put there is no such thing, and the wrapper will replace it."""
     try:
         done = _read(directory / wrapper.DONE)
-        return None if done is None else Report(
-            Phase.ENDED,
-            process_id=done.get("processId"),
-            started_ms=done.get("startedMs"),
-            finished_ms=done["finishedMs"],
-            exit_code=int(done["exitCode"]),
-            reason=Reason(done["reason"]),
+        return (
+            None
+            if done is None
+            else Report(
+                Phase.ENDED,
+                process_id=done.get("processId"),
+                started_ms=done.get("startedMs"),
+                finished_ms=done["finishedMs"],
+                exit_code=int(done["exitCode"]),
+                reason=Reason(done["reason"]),
+            )
         )
     except (KeyError, TypeError, ValueError):
         return None
