@@ -168,15 +168,15 @@ def test_a_dependency_of_this_machine_is_fetched(backend, tmp_path):
 
 
 def test_a_job_sees_no_secret_of_the_servers_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("SFBATCH_JOBS_DATABASE_URL", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "k3y-v4lue")
+    monkeypatch.setenv("SFBATCH_JOBS_DATABASE_URL", "postgresql://u:k3y-v4lue@h/d")
     monkeypatch.setenv("ALLOWED", "yes")
     backend = LocalBackend(Settings(home=tmp_path, pass_env=("ALLOWED",)))
     asked = launch(tmp_path, "env")
     backend.submit(asked)
     ended(backend, asked)
     seen = dict(line.split("=", 1) for line in (asked.directory / "stdout").read_text().splitlines())
-    assert "secret" not in str(seen)
+    assert "k3y-v4lue" not in str(seen)
     assert (seen["ALLOWED"], seen["SFBATCH_JOB_ID"], seen["SFBATCH_USER"]) == ("yes", "j", "alice")
 
 
