@@ -82,7 +82,7 @@ object DeclaredPartitions {
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {
       val filter = relation(candidates)
       val rows =
-        try session.sessionState.executePlan(Project(Seq(index), filter)).executedPlan.executeCollect()
+        try session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
         catch { case e: AnalysisException => refuse(e) }
       rows.toSeq.map(row => candidates(row.getInt(0)))
     }
@@ -94,12 +94,12 @@ object DeclaredPartitions {
       val rows = candidates.zipWithIndex.map { case (values, i) =>
         InternalRow.fromSeq(PartitionValues.row(values, columns).toSeq(columns.map(_.dataType)) :+ i)
       }
-      Filter(parsed, LocalRelation(columns :+ index, rows))
+      Filter(parsed, LocalRelation(if (candidates.isEmpty) columns else columns :+ index, rows))
     }
 
     private def refuse(e: AnalysisException): Nothing =
       bad(
-        s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getMessage}"
+        s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getSimpleMessage}"
       )
     private def bad(detail: String): Nothing = throw new SfBatchException("SFBATCH_BAD_OPTION", detail)
   }
