@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sfbatch.jobs import queue, states
+from sfbatch.jobs import attempts, queue, states
 from sfbatch.jobs.backends import Phase, Report
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
@@ -24,6 +24,7 @@ from sfbatch.jobs.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from sfbatch.jobs.backends import Backend
     from sfbatch.jobs.database import Database
@@ -122,7 +123,10 @@ class Dispatcher:
             return
         with self._database.write() as connection:
             for job_id, change in changes:
-                still = (jobs.c.id == job_id, jobs.c.status.in_(states.CLAIMED), jobs.c.claimed_by == self.server_id)
+                mine = jobs.c.claimed_by == self.server_id
+                still: tuple[Any, ...] = (jobs.c.id == job_id, jobs.c.status.in_(states.CLAIMED), mine)
+                if change["status"] == states.ACCEPTED:  # a kill that came in meanwhile must not be forgotten
+                    still = (*still, jobs.c.kill_requested_ms.is_(None))
                 connection.execute(update(jobs).where(*still).values(**change, updated_ms=now_ms()))
         for job_id, change in changes:
             log.info("job changed", extra={"job_id": job_id, "status": change["status"], "why": change["status_msg"]})
@@ -130,22 +134,30 @@ class Dispatcher:
     def _look(self, job: Any) -> dict[str, Any] | None:
         """The columns that change, if any."""
         backend, directory = self._backends[job.backend], self._settings.directory / job.directory
+        killed = job.kill_requested_ms is not None
+        if attempts.is_set_aside(
+            directory, job.attempt
+        ):  # by a server that died, or lost its database, before it said so
+            return verdict(Report(Phase.LOST), directory, killed) if killed else self._again(job, directory)
         report = backend.poll(job.id, directory)
-        if report.phase is Phase.ENDED:
-            return {**verdict(report, directory), "started_ms": report.started_ms, "process_id": report.process_id}
-        if report.phase is Phase.LOST:
-            killed = job.kill_requested_ms is not None
-            return {
-                "status": states.KILLED if killed else states.FAILED,
-                "status_msg": states.MSG_KILLED if killed else states.MSG_LOST,
-                "exit_code": states.EXIT_KILLED if killed else states.EXIT_LOST,
-                "finished_ms": now_ms(),
-            }
-        if job.kill_requested_ms is not None:
+        if report.phase in {Phase.ENDED, Phase.LOST}:
+            end = verdict(report, directory, killed)
+            again = attempts.may_run_again(report) and not killed and self._again(job, directory, end["status_msg"])
+            return again or end
+        if killed:
             backend.kill(job.id, directory)
         elif report.phase is Phase.NOT_STARTED:
             self._submit(job.id, backend)
         return self._running(report) if report.phase is Phase.RUNNING and job.status == states.INIT else None
+
+    def _again(self, job: Any, directory: Path, why: str = states.MSG_FAILED) -> dict[str, Any] | None:
+        """Send the job back to the queue, its files set aside; None when its policy gives it no further attempt."""
+        with self._database.read() as connection:
+            request = connection.execute(select(jobs.c.request).where(jobs.c.id == job.id)).scalar_one()
+        found = attempts.next_attempt(job.attempt, request.get("retries", 0), request.get("retryDelay", 0), why)
+        if found:
+            attempts.set_aside(directory, job.attempt)
+        return found
 
     def _running(self, report: Report) -> dict[str, Any]:
         return {
@@ -201,6 +213,6 @@ class Dispatcher:
 
 
 def _claimed(server_id: str) -> Any:
-    columns = ("id", "status", "directory", "backend", "kill_requested_ms")
+    columns = ("id", "status", "directory", "backend", "attempt", "kill_requested_ms")
     claimed = (jobs.c.status.in_(states.CLAIMED), jobs.c.claimed_by == server_id)
     return select(*(jobs.c[name] for name in columns)).where(*claimed)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
+from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.selection import Choice, choices, least_loaded
 from sfbatch.jobs.states import ACCEPTED, CLAIMED
 from sfbatch.jobs.tables import jobs
@@ -66,11 +67,13 @@ class Allowed:
 def ready(connection: Connection, server_id: str, allowed: Allowed) -> Iterator[tuple[Any, Choice]]:
     """The waiting jobs of this server that may start now, in order, each with the cluster it should have.
 
-    The rows have id, user, route, memory_mb. A job whose clusters are full, or of which none is UP, is passed over.
+    The rows have id, user, route, memory_mb. A job whose clusters are full, or of which none is UP, is passed over, and
+    so is a retry that is not due yet.
     """
     load = Load.count(connection, server_id)
     routes: dict[str, list[Choice]] = {}
-    line = _line().where(jobs.c.server_id == server_id).subquery()
+    due = or_(jobs.c.not_before_ms.is_(None), jobs.c.not_before_ms <= now_ms())
+    line = _line().where(jobs.c.server_id == server_id, due).subquery()
     query = (
         select(jobs.c.id, jobs.c.user, jobs.c.route, jobs.c.memory_mb)
         .join(line, line.c.id == jobs.c.id)

@@ -76,6 +76,8 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("route", String(64), nullable=False),  # jobs of one route have the same criteria
     Column("timeout_s", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="1"),  # 2 is the first retry
+    Column("not_before_ms", BigInteger),  # of a retry: it waits until then
     Column("memory_mb", Integer, nullable=False),
     Column("check_delay_ms", BigInteger),
     Column("server_id", String(64), nullable=False),  # the server that holds `directory`

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sfbatch.jobs import states
-from sfbatch.jobs.backends import Reason, Report
+from sfbatch.jobs.backends import Phase, Reason, Report
+from sfbatch.jobs.clock import now_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +27,29 @@ _BY_REASON = {
     Reason.TIMEOUT: states.MSG_TIMEOUT,
     Reason.STDOUT: states.MSG_STDOUT,
     Reason.STDERR: states.MSG_STDERR,
+    Reason.CANCELLED: states.MSG_CANCELLED,
+    Reason.INTERRUPTED: states.MSG_INTERRUPTED,
 }
 
 
-def verdict(report: Report, directory: Path) -> dict[str, Any]:
-    """The columns of a job that has ended.
+def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, Any]:
+    """The columns of a job that has ended or is lost; `killed` when its end was asked for.
 
     0 is success and any other exit code failure; whatever was ended by force is KILLED, with Genie's exit code 999.
     """
-    ended = {"finished_ms": report.finished_ms, "exit_code": report.exit_code}
+    if report.phase is Phase.LOST:
+        return {
+            "status": states.KILLED if killed else states.FAILED,
+            "status_msg": states.MSG_KILLED if killed else report.message or states.MSG_LOST,
+            "exit_code": states.EXIT_KILLED if killed else states.EXIT_LOST,
+            "finished_ms": now_ms(),
+        }
+    ended = {
+        "finished_ms": report.finished_ms,
+        "exit_code": report.exit_code,
+        "started_ms": report.started_ms,
+        "process_id": report.process_id,
+    }
     if report.reason in _BY_REASON:
         message = _BY_REASON[report.reason]
         return {**ended, "status": states.KILLED, "status_msg": message, "exit_code": states.EXIT_KILLED}
@@ -42,7 +57,9 @@ def verdict(report: Report, directory: Path) -> dict[str, Any]:
         return {**ended, "status": states.FAILED, "status_msg": states.MSG_NOT_STARTED}
     if report.exit_code == 0:
         return {**ended, "status": states.SUCCEEDED, "status_msg": states.MSG_SUCCEEDED}
-    cause = root_cause(_tail(directory / "stderr"), _tail(directory / "stdout"))
+    # In cluster mode the driver has an stderr of its own, which tells more than that of spark-submit.
+    stderr = _tail(directory / "stderr") + "\n" + _tail(directory / "driver/stderr")
+    cause = root_cause(stderr, _tail(directory / "stdout")) or report.message
     message = states.MSG_FAILED if cause is None else f"{states.MSG_FAILED} {cause}"
     return {**ended, "status": states.FAILED, "status_msg": message}
 

@@ -44,6 +44,8 @@ class Reason(Enum):
     TIMEOUT = "timeout"
     STDOUT = "stdout"  # wrote more than it may
     STDERR = "stderr"
+    CANCELLED = "cancelled"  # on its cluster, by somebody else
+    INTERRUPTED = "interrupted"  # its cluster ended first
     NOT_STARTED = "not started"  # the executable or a dependency is missing; initFailureDetails.txt says which
 
 
@@ -57,6 +59,7 @@ class Report:
     finished_ms: int | None = None
     exit_code: int | None = None
     reason: Reason | None = None
+    message: str | None = None  # what the cluster says about a failure
 
 
 class Backend(Protocol):

@@ -1,0 +1,24 @@
+"""Jobs that run again after they failed.
+
+Revision ID: 0002
+"""
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, Integer
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Every job there is has made its first attempt."""
+    op.add_column("jobs", Column("attempt", Integer, nullable=False, server_default="1"))
+    op.add_column("jobs", Column("not_before_ms", BigInteger))
+
+
+def downgrade() -> None:
+    """Forget which attempt a job is at."""
+    op.drop_column("jobs", "not_before_ms")
+    op.drop_column("jobs", "attempt")
