@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     from sfbatch.jobs.tokens import Principal
 
 DEFAULT_MEMORY_MB = 1024
-RESERVED = {"stdout", "stderr", "genie", "run", "attempts"}  # names in a job's directory that are the server's
+RESERVED = {
+    "stdout",
+    "stderr",
+    "genie",
+    "run",
+    "attempts",
+    "driver",
+}  # names in a job's directory that are the server's
 LONGEST_NAME_BYTES = 200
 
 

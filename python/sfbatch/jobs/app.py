@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 import sfbatch
 from sfbatch.jobs.answer import problem_answer
 from sfbatch.jobs.backends.local import LocalBackend
+from sfbatch.jobs.backends.remote import RemoteBackend
 from sfbatch.jobs.context import Server
 from sfbatch.jobs.database import Database, is_away
 from sfbatch.jobs.dispatcher import Dispatcher
@@ -28,6 +30,8 @@ from sfbatch.jobs.tokens import Authority
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sfbatch.jobs.backends import Backend
+    from sfbatch.jobs.backends.remote import Service
     from sfbatch.jobs.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: Settings, database: Database, server_id: str) -> FastAPI:
     """The ASGI application. The database must be migrated."""
-    backends = {"local": LocalBackend(settings)}
+    backends = _backends(settings)
     dispatcher = Dispatcher(database, backends, settings, server_id)
     server = Server(settings, database, backends, dispatcher, Metrics(database))
 
@@ -66,6 +70,27 @@ def create_app(settings: Settings, database: Database, server_id: str) -> FastAP
     app.add_middleware(Guard, settings=settings, authority=Authority(database))
     app.add_middleware(Observe, metrics=server.metrics)
     return app
+
+
+def _backends(settings: Settings) -> dict[str, Backend]:
+    """Those this server has; a job for another waits for a server that has it. boto3 is loaded by the first EMR job."""
+    found: dict[str, Backend] = {"local": LocalBackend(settings)}
+    if importlib.util.find_spec("boto3"):
+        found["emr-steps"] = RemoteBackend(lambda: _emr_steps(settings), settings.remote_poll_s)
+        found["emr-serverless"] = RemoteBackend(lambda: _emr_serverless(settings), settings.remote_poll_s)
+    return found
+
+
+def _emr_steps(settings: Settings) -> Service:
+    from sfbatch.jobs.backends.emr_steps import EmrSteps
+
+    return EmrSteps(settings)
+
+
+def _emr_serverless(settings: Settings) -> Service:
+    from sfbatch.jobs.backends.emr_serverless import EmrServerless
+
+    return EmrServerless(settings)
 
 
 async def _on_problem(request: Request, problem: Exception) -> Response:

@@ -56,6 +56,7 @@ def server(
     max_output_mb: Annotated[
         int, typer.Option(help="Largest stdout, and stderr; a job that writes more is killed.")
     ] = 8192,
+    remote_poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the jobs on EMR.")] = 10,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the job server: Genie's REST interface (v3), a queue, and local jobs; everything under SFBATCH_HOME/jobs."""
@@ -72,6 +73,7 @@ def server(
         max_running_per_user=user_limit,
         max_upload_bytes=max_upload_mb * MIB,
         max_output_bytes=max_output_mb * MIB,
+        remote_poll_s=remote_poll_s,
     )
     run(settings if memory_mb is None else replace(settings, memory_mb=memory_mb), log_level)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sfbatch.jobs import attempts, queue, states
+from sfbatch.jobs import attempts, environments, queue, states
 from sfbatch.jobs.backends import Phase, Report
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LEASE_MS = 30_000
 BUSY_S, IDLE_S = 0.25, 1.0  # between two rounds, while jobs are unfinished and while none is
 PAUSE_S = 0.05  # at least, however often it is woken: rounds must not take the processor from submissions
-LAUNCHERS = 4
+LAUNCHERS, BUILDERS = 4, 2
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +44,7 @@ class Dispatcher:
         self._database, self._backends, self._settings, self.server_id = database, backends, settings, server_id
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._launchers = ThreadPoolExecutor(LAUNCHERS, thread_name_prefix="launch")
+        self._builders = ThreadPoolExecutor(BUILDERS, thread_name_prefix="build")  # environments: minutes, not moments
         self._launching: set[str] = set()  # being submitted by this process just now
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._renewed_ms = 0
@@ -66,6 +67,8 @@ class Dispatcher:
         self._wake.set()
         self._thread.join(timeout=10)
         self._launchers.shutdown(wait=True, cancel_futures=True)
+        environments.stop()
+        self._builders.shutdown(wait=True, cancel_futures=True)
 
     def wake(self) -> None:
         """There is something to do: a job came in, or is to be killed."""
@@ -198,18 +201,24 @@ class Dispatcher:
             self._launching.add(job_id)
             self._launchers.submit(self._launch, job_id, backend)
 
-    def _launch(self, job_id: str, backend: Backend) -> None:
+    def _launch(self, job_id: str, backend: Backend, building: bool = False) -> None:
         """Only a claim that is on disk comes here; submitting twice is harmless, see `Backend.submit`."""
+        later = False
         try:
             with self._database.read() as connection:
                 launch = launch_of(connection, self._settings.directory, job_id)
-            backend.submit(launch)
+            if launch.requirements and not building:
+                self._builders.submit(self._launch, job_id, backend, building=True)
+                later = True
+            else:
+                backend.submit(launch)
         except Exception:
             log.exception("a job could not be started, and will be tried again", extra={"job_id": job_id})
             time.sleep(BUSY_S)
         finally:
-            self._launching.discard(job_id)
-            self._wake.set()
+            if not later:
+                self._launching.discard(job_id)
+                self._wake.set()
 
 
 def _claimed(server_id: str) -> Any:

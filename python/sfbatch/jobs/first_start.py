@@ -45,6 +45,7 @@ def _fill(connection: Connection) -> None:
             checkDelay=1000,
             memory=memory_mb,
             tags=[f"type:{name}"],
+            metadata={"sfbatch": {"spark": "installed"}} if name == "spark-submit" else None,
         )
         catalog.create(connection, COMMANDS, command)
     catalog.set_children(connection, CLUSTERS, "local", list(programs))

@@ -14,6 +14,7 @@ from sfbatch.jobs.backends import Launch
 from sfbatch.jobs.kinds import APPLICATIONS, CLUSTERS, COMMANDS, Kind
 from sfbatch.jobs.problem import Problem
 from sfbatch.jobs.requests import JobRequest, split
+from sfbatch.jobs.selection import ours
 from sfbatch.jobs.tables import jobs, resources
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def launch_of(connection: Connection, top: Path, job_id: str) -> Launch:
     job = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
     request = JobRequest.model_validate(job.request)
     directory = top / job.directory
-    plain = Launch(job.id, directory, [], job.timeout_s, job.memory_mb, {}, {}, None)
+    plain = Launch(job.id, directory, [], job.timeout_s, job.memory_mb, {}, {}, None, attempt=job.attempt)
     try:
         cluster = catalog.get(connection, CLUSTERS, job.cluster_id)
         command = catalog.get(connection, COMMANDS, job.command_id)
@@ -36,9 +37,13 @@ def launch_of(connection: Connection, top: Path, job_id: str) -> Launch:
     fetch = {_base_name(address): address for address in (*request.dependencies, *request.configs)}
     for kind, resource in ((CLUSTERS, cluster), (COMMANDS, command), *((APPLICATIONS, a) for a in applications)):
         fetch |= _files_of(kind, resource)
+    program = split(command["executable"], "executable")
     return replace(
         plain,
-        arguments=[*split(command["executable"], "executable"), *request.arguments()],
+        arguments=[*program, *request.arguments()],
+        program=program,
+        spark=ours(command["metadata"]).get("spark"),
+        requirements=directory / request.pythonEnvironment if request.pythonEnvironment else None,
         environment=_environment(job, request, cluster, command, directory),
         fetch=fetch,
         cluster=cluster,

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sfbatch.installed import SUPPORTED
+from sfbatch.jobs.backends.places import BACKENDS
 from sfbatch.jobs.kinds import APPLICATIONS, CHILDREN, CLUSTERS, COMMANDS, Kind
 from sfbatch.jobs.problem import precondition
 from sfbatch.jobs.requests import Described
+from sfbatch.jobs.selection import DEFAULT_BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sfbatch.jobs.api import Api
 
+_OWN = {COMMANDS.name: ("spark",), CLUSTERS.name: ("limits", "emr")}  # keys of the file that Genie does not have
 OWNER = "operator"  # whose the resources are, unless the file says otherwise
 _DEFAULTS: dict[str, dict[str, Any]] = {
     APPLICATIONS.name: {"status": "ACTIVE", "version": "1"},
@@ -86,21 +90,43 @@ def _resource(kind: Kind, resource_id: str, entry: dict[str, Any], api: Api) -> 
 def _document(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, Any]:
     """The resource as the server would show it, without what the server adds."""
     links = CHILDREN[kind.name].name if kind.name in CHILDREN else None
-    known = set(kind.model.model_fields) | {links, "limits"}
+    own = _OWN.get(kind.name, ())
+    known = set(kind.model.model_fields) | {links, *own}
     unknown = [name for name in entry if name not in known]
     if unknown:
         raise precondition(
             f"{kind.one} {resource_id}: there is no '{unknown[0]}', only {', '.join(sorted(filter(None, known)))}"
         )
-    given = {name: value for name, value in entry.items() if name not in {links, "limits"}}
+    given = {name: value for name, value in entry.items() if name not in {links, *own}}
     document = {**_DEFAULTS[kind.name], "name": resource_id, "user": OWNER, **given, "id": resource_id}
-    if "limits" in entry:
-        document["metadata"] = {**(document.get("metadata") or {}), "sfbatch": entry["limits"]}
+    ours = _ours(kind, resource_id, entry)
+    if ours:
+        document["metadata"] = {**(document.get("metadata") or {}), "sfbatch": ours}
     try:
         model: Described = kind.model.model_validate(document)
     except ValueError as error:
         raise precondition(f"{kind.one} {resource_id}: {error}") from None
     return model.model_dump()
+
+
+def _ours(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """What Genie has no field for. Raises Problem SFBATCH_INVALID for what would only fail when a job comes."""
+    if kind is COMMANDS:
+        spark = entry.get("spark")
+        if spark is not None and spark not in {*SUPPORTED, "installed"}:
+            known = ", ".join(f'"{line}"' for line in (*SUPPORTED, "installed"))
+            raise precondition(f"command {resource_id}: spark is {known}, not {spark!r}")
+        return {"spark": spark} if spark else {}
+    limits, emr = entry.get("limits") or {}, entry.get("emr") or {}
+    backend = limits.get("backend", DEFAULT_BACKEND)
+    if backend not in BACKENDS:
+        raise precondition(f"cluster {resource_id}: the backend is one of {', '.join(BACKENDS)}, not {backend!r}")
+    needed, optional = BACKENDS[backend]
+    wrong = [*(f"needs emr.{name}" for name in needed if not emr.get(name))]
+    wrong += [f"has no use for emr.{name}" for name in emr if name not in {*needed, *optional}]
+    if wrong:
+        raise precondition(f"cluster {resource_id}: the backend {backend} {wrong[0]}")
+    return {**limits, **({"emr": emr} if emr else {})}
 
 
 def _entries(wanted: Any, kind: Kind) -> list[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 DEFAULT_BACKEND = "local"
 
 
+def ours(metadata: Any) -> dict[str, Any]:
+    """What a resource's metadata holds for sfbatch; empty when it is missing or no object."""
+    found = metadata.get("sfbatch") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True)
 class Limits:
     """What an operator wrote into a cluster's `metadata.sfbatch`; 0 is no limit.
@@ -36,14 +42,13 @@ class Limits:
     @classmethod
     def of(cls, metadata: Any) -> Limits:
         """Read a cluster's metadata; what is missing or malformed is no limit."""
-        ours = metadata.get("sfbatch") if isinstance(metadata, dict) else None
-        ours = ours if isinstance(ours, dict) else {}
+        found = ours(metadata)
 
         def number(name: str) -> int:
-            value = ours.get(name)
+            value = found.get(name)
             return value if isinstance(value, int) and value > 0 else 0
 
-        backend = ours.get("backend")
+        backend = found.get("backend")
         return cls(
             backend if isinstance(backend, str) else DEFAULT_BACKEND,
             number("maxRunningJobs"),

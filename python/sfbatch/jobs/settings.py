@@ -34,6 +34,7 @@ class Settings:
     max_json_bytes: int = 8 * MIB
     max_upload_bytes: int = 512 * MIB
     max_output_bytes: int = 8 * 1024 * MIB  # of stdout, and of stderr
+    remote_poll_s: float = 10.0  # between two looks at the jobs of EMR
     kill_grace_s: float = 10.0  # between SIGTERM and SIGKILL
 
     @property

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from sfbatch.errors import SfBatchError, SparkError
+from sfbatch.jobs import kit
 from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
+from sfbatch.jobs.backends.ending import ended, read
 from sfbatch.jobs.clock import now_ms
+from sfbatch.jobs.environments import Environments, Python
+from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +35,9 @@ PASSED = {
     "JAVA_HOME", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "HADOOP_HOME", "HADOOP_CONF_DIR",
     "YARN_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SFBATCH_HOME", "SFBATCH_METASTORE_URI",
 }  # fmt: skip
+
+
+log = logging.getLogger(__name__)
 
 
 class LocalBackend:
@@ -50,12 +59,13 @@ class LocalBackend:
                 raise OSError(launch.refused)
             for name, address in launch.fetch.items():
                 _fetch(address, directory / name)
-        except OSError as error:
+            arguments, environment = self._prepared(launch)
+        except (OSError, SfBatchError) as error:
             if _end_unstarted(directory, Reason.NOT_STARTED):
                 (directory / wrapper.DETAILS).write_text(f"{error}\n")
             return
         asked = {
-            "arguments": list(launch.arguments),
+            "arguments": arguments,
             "timeoutS": launch.timeout_s,
             "killGraceS": self._settings.kill_grace_s,
             "maxOutputBytes": self._settings.max_output_bytes,
@@ -67,37 +77,60 @@ class LocalBackend:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={**self._environment, **launch.environment, leftovers.MARK: launch.job_id},
+            env={**self._environment, **launch.environment, **environment, leftovers.MARK: launch.job_id},
             start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
         )
         with self._lock:
             self._children = [c for c in self._children if c.poll() is None] + [child]
 
+    def _prepared(self, launch: Launch) -> tuple[list[str], dict[str, str]]:
+        """The job's words, and what its environment has besides: sfbatch for its Spark, its Python packages."""
+        words, environment = list(launch.arguments), {}
+        top = self._settings.directory
+        if launch.requirements:
+            made = Environments(top / "environments").get(launch.requirements, Python.here())
+            python = str(made / "bin/python")
+            environment = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
+            if re.fullmatch(r"python[\d.]*", Path(words[0]).name):
+                words[0] = python
+        if is_spark_submit(launch.program):
+            line = SparkSubmit.parse(words[1:])
+            if launch.spark:
+                try:
+                    with_sfbatch(line, str(kit.jar_for(launch.spark)), str(kit.package_zip(top / "kit")))
+                except SparkError as error:
+                    if launch.spark != "installed":
+                        raise
+                    log.warning("a Spark job goes without sfbatch", extra={"job_id": launch.job_id, "why": str(error)})
+            line.conf.setdefault("spark.sfbatch.job-id", launch.job_id)
+            words = [words[0], *line.words()]
+        return words, environment
+
     def poll(self, job_id: str, directory: Path) -> Report:
         """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
         with self._lock:
             self._children = [c for c in self._children if c.poll() is None]
-        ended = _ended(directory)
-        if ended:
-            if ended.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
+        end = ended(directory)
+        if end:
+            if end.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
                 leftovers.end_all(job_id)
-            return ended
+            return end
         if not (directory / wrapper.LAUNCHED).exists():
             return Report(Phase.NOT_STARTED)
         if not _is_alive(directory):
             # Its last act is to write the end: looked for once more, now that it cannot write any more.
             leftovers.end_all(job_id)
-            return _ended(directory) or Report(Phase.LOST)
-        process = _read(directory / wrapper.PROCESS)
+            return ended(directory) or Report(Phase.LOST)
+        process = read(directory / wrapper.PROCESS)
         if process is None:
             return Report(Phase.STARTING)
         return Report(Phase.RUNNING, process["processId"], process["startedMs"])
 
     def kill(self, job_id: str, directory: Path) -> None:  # noqa: ARG002
         """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
-        if _ended(directory) or _end_unstarted(directory, Reason.KILLED):
+        if ended(directory) or _end_unstarted(directory, Reason.KILLED):
             return
-        launched = _read(directory / wrapper.LAUNCHED)
+        launched = read(directory / wrapper.LAUNCHED)
         # Its lock is held, so the process with this id is the wrapper and no other.
         if launched and _is_alive(directory):
             with contextlib.suppress(ProcessLookupError):
@@ -108,26 +141,6 @@ class LocalBackend:
 
     def reconcile(self, unfinished: Sequence[tuple[str, Path]]) -> None:
         """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
-
-
-def _ended(directory: Path) -> Report | None:
-    """The wrapper's last word; a file the job itself put there is no such thing, and the wrapper will replace it."""
-    try:
-        done = _read(directory / wrapper.DONE)
-        return (
-            None
-            if done is None
-            else Report(
-                Phase.ENDED,
-                process_id=done.get("processId"),
-                started_ms=done.get("startedMs"),
-                finished_ms=done["finishedMs"],
-                exit_code=int(done["exitCode"]),
-                reason=Reason(done["reason"]),
-            )
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _end_unstarted(directory: Path, reason: Reason) -> bool:
@@ -151,14 +164,6 @@ def _is_alive(directory: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _fetch(address: str, target: Path) -> None:

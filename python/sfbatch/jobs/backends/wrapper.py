@@ -12,6 +12,7 @@ SIGTERM to the wrapper ends the job: SIGTERM to its process group, SIGKILL after
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import fcntl
 import json
@@ -49,7 +50,7 @@ def hold(path: str) -> int | None:
 
 def write_whole(path: str, document: dict[str, Any]) -> None:
     """Write a file that a reader sees whole or not at all, also after a loss of power."""
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.getpid()}.{_thread.get_ident()}"
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.write(descriptor, json.dumps(document).encode())
     os.fsync(descriptor)
