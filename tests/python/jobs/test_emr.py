@@ -71,8 +71,8 @@ class Kind:
         serverless = {"PENDING": "SUBMITTED", "COMPLETED": "SUCCESS"}
         run.state = state if self.name == "steps" else serverless.get(state, state)
         if self.name == "steps":
-            run.start_date_time = NOW if state != "PENDING" else None
-            run.end_date_time = NOW if state in {"COMPLETED", "FAILED", "CANCELLED"} else None
+            run.start_date_time = datetime.now(timezone.utc) if state != "PENDING" else None
+            run.end_date_time = datetime.now(timezone.utc) if state in {"COMPLETED", "FAILED", "CANCELLED"} else None
         for name, value in more.items():
             setattr(run, name, value)
 
