@@ -61,7 +61,8 @@ def installed_spark() -> InstalledSpark:
         "SFBATCH_SPARK_NOT_FOUND",
         f"SPARK_HOME={named} is no Spark directory. Mend it, or unset it."
         if named
-        else f"no Spark is installed{looked}. Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
+        else f"no Spark is installed{looked}. "
+        "Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
     )
 
 

@@ -363,7 +363,9 @@ class WriteSuite extends LakeSuite {
         save(rows, s"default.codec_$format", "append", "format" -> format, "compression" -> "brotlix")
       )
       refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
-        sql(s"CREATE TABLE default.codec_$format (n INT) USING sfbatch OPTIONS (format '$format', compression 'brotlix')")
+        sql(
+          s"CREATE TABLE default.codec_$format (n INT) USING sfbatch OPTIONS (format '$format', compression 'brotlix')"
+        )
       )
       assert(!spark.catalog.tableExists(s"default.codec_$format"))
     }
@@ -378,7 +380,13 @@ class WriteSuite extends LakeSuite {
       )
     ) refused("SFBATCH_NOT_OURS", "is a view")(act())
     refused("SFBATCH_UNSUPPORTED", "foreachBatch")(
-      spark.readStream.format("rate").load().writeStream.format("sfbatch").option("checkpointLocation", s"${root(table)}_checkpoint").start()
+      spark.readStream
+        .format("rate")
+        .load()
+        .writeStream
+        .format("sfbatch")
+        .option("checkpointLocation", s"${root(table)}_checkpoint")
+        .start()
     )
     refused("SFBATCH_REFUSED", "bucketBy")(rows.write.mode("append").bucketBy(2, "n").saveAsTable(table))
     val (code, message) = refusal(save(rows, table, "overwrite", "replaceWhere" -> "n = 1"))

@@ -47,6 +47,8 @@ RESERVED = {
     "driver",
 }  # names in a job's directory that are the server's
 LONGEST_NAME_BYTES = 200
+CHUNK_BYTES = 1024 * 1024
+ATTACHMENTS = "attachments"  # in the stored request: name, size and sha256 of each
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Sender:
     principal: Principal
     host: str | None
     user_agent: str | None
+    is_known: bool = True  # false where no token is asked for
 
 
 def accept(
@@ -86,15 +89,17 @@ def accept(
         raise conflict(f"A job with id {job_id} already exists")
     directory = _new_directory(settings.directory, job_id)
     try:
-        sizes = [_store(attachment, settings.directory / directory) for attachment in attachments]
+        stored = [_store(attachment, settings.directory / directory) for attachment in attachments]
+        plain = _plain(asked, job_id, sender)
         row = {
-            **_plain(asked, job_id, sender),
+            **plain,
+            "request": {**plain["request"], ATTACHMENTS: stored},
             "server_id": server_id,
             "directory": directory,
-            "attachments": len(sizes),
-            "attachments_bytes": sum(sizes),
+            "attachments": len(stored),
+            "attachments_bytes": sum(file["size"] for file in stored),
         }
-        empty = [a.name for a, size in zip(attachments, sizes, strict=True) if not size and a.name in asked.arguments()]
+        empty = [file["name"] for file in stored if not file["size"] and file["name"] in asked.arguments()]
         problem = database.patiently(lambda: _insert(database, settings, asked, row, empty))
     except BaseException:
         shutil.rmtree(settings.directory / directory, ignore_errors=True)
@@ -229,10 +234,13 @@ def _new_directory(top: Path, job_id: str) -> str:
     return name
 
 
-def _store(attachment: Attachment, directory: Path) -> int:
-    """Copy to disk, and return the number of bytes."""
+def _store(attachment: Attachment, directory: Path) -> dict[str, Any]:
+    """Copy to disk, and return what was copied: a job can change its files, and must not be run again with those."""
+    digest = hashlib.sha256()
     with (directory / attachment.name).open("xb") as file:
-        shutil.copyfileobj(attachment.content, file, 1024 * 1024)
+        while chunk := attachment.content.read(CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
-        return file.tell()
+        return {"name": attachment.name, "size": file.tell(), "sha256": digest.hexdigest()}

@@ -24,7 +24,7 @@ from sfbatch.jobs.guard import Guard
 from sfbatch.jobs.metrics import Metrics
 from sfbatch.jobs.observe import Observe
 from sfbatch.jobs.problem import Problem, bad_request
-from sfbatch.jobs.routes import jobs, linking, operations, outputs, resources
+from sfbatch.jobs.routes import jobs, linking, operations, ours, outputs, resources
 from sfbatch.jobs.tokens import Authority
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def create_app(settings: Settings, database: Database, server_id: str) -> FastAP
         redirect_slashes=False,
     )
     app.state.server = server
-    for router in (jobs.routes, outputs.routes, operations.routes, *resources.ROUTERS, *linking.ROUTERS):
+    for router in (ours.routes, jobs.routes, outputs.routes, operations.routes, *resources.ROUTERS, *linking.ROUTERS):
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPEN = {"/actuator/health", "/actuator/info"}  # for load balancers; they tell nothing about jobs
 READS = {"GET", "HEAD", "OPTIONS"}
-_JOBS = re.compile(r"/api/v3/jobs(/[^/]+)?/?")
+_JOBS = re.compile(r"/api/v3/jobs(/[^/]+(/rerun)?)?/?")
 
 
 class Guard:

@@ -95,7 +95,23 @@ def _environment(
         "GENIE_COMMAND_TAGS": ",".join(command["tags"]),
         "GENIE_COMMAND_DIR": f"{here}/genie/command/{_file_name(command['id'])}",
         "GENIE_APPLICATION_DIR": f"{here}/genie/applications",
+        **_writable(cluster, command),
     }
+
+
+def _writable(cluster: dict[str, Any], command: dict[str, Any]) -> dict[str, str]:
+    """The databases that the writer lets the job change: the command's `writeDatabases`, else the cluster's, else all.
+
+    What cannot be read allows none.
+    """
+    for resource in (command, cluster):
+        metadata = ours(resource["metadata"])
+        if "writeDatabases" in metadata:
+            given = metadata["writeDatabases"]
+            names = given if isinstance(given, list) else [given]
+            readable = names and all(isinstance(name, str) and name.strip() for name in names)
+            return {"SFBATCH_WRITE_DATABASES": ",".join(names) if readable else "(none)"}
+    return {}
 
 
 def _base_name(address: str) -> str:

@@ -53,6 +53,7 @@ final class Transaction(
               Transaction.checkpoint(journal, entry.version)
               // Overtaken while paused? Then we may just have shown an old version.
               if (journal.hasVersion(entry.version + 1)) recovery.settle(_ => entry.changes.map(_.values).toSet)
+              PublishedLine.tell(table, entry)
               Right(entry)
             } else
               recovery.failed match {

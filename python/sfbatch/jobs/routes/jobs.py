@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from http import HTTPStatus
 from typing import Any
 
@@ -85,7 +86,7 @@ def get(request: Request, job_id: str) -> Response:
         "clusterName": row.cluster_name,
         "commandName": row.command_name,
         "runtime": _runtime(row),
-        "commandArgs": row.request["commandArgs"],
+        "commandArgs": _arguments(row.request),
         "grouping": row.grouping,
         "groupingInstance": row.grouping_instance,
         "queuePosition": position,
@@ -115,10 +116,14 @@ def asked(request: Request, job_id: str) -> Response:
     """The job as it was asked for."""
     row = _row(request, job_id)
     names = (
-        "configs", "dependencies", "setupFile", "commandArgs", "clusterCriterias", "commandCriteria", "group",
+        "configs", "dependencies", "setupFile", "clusterCriterias", "commandCriteria", "group",
         "disableLogArchival", "email", "cpu", "memory", "timeout", "applications", "grouping", "groupingInstance",
     )  # fmt: skip
-    document = {**_common(row, row.request), **{name: row.request[name] for name in names}}
+    document = {
+        **_common(row, row.request),
+        "commandArgs": _arguments(row.request),
+        **{name: row.request[name] for name in names},
+    }
     aspects = ("execution", "output", "status", "metadata")
     return Hal(hal(document, _links(request, job_id, "request", aspects)))
 
@@ -212,6 +217,12 @@ def _common(row: Any, asked: dict[str, Any]) -> dict[str, Any]:
         "metadata": asked["metadata"],
         "tags": asked["tags"],
     }
+
+
+def _arguments(asked: dict[str, Any]) -> str | None:
+    """The arguments as one line, also of a job that gave them as a list."""
+    line: str | None = asked["commandArgs"]
+    return line if asked.get("commandArguments") is None else shlex.join(asked["commandArguments"])
 
 
 def _times(row: Any) -> dict[str, str | None]:

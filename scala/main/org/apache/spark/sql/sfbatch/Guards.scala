@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{SfBatchException, Table}
+import _root_.sfbatch.{SfBatchException, Table, WriteDatabases}
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.SaveMode
 import org.apache.spark.sql.catalyst.TableIdentifier
@@ -146,6 +146,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case w: InsertIntoHadoopFsRelationCommand
         if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
       at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
+    case Dropped(t) if writable.refusal(t.database).isDefined => throw writable.refusal(t.database).get
     case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
     case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
   }
@@ -193,6 +194,16 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       case _ => None
     }
   }
+
+  private object Dropped {
+    def unapply(command: LogicalPlan): Option[CatalogTable] = command match {
+      case Ours(_: DropTableCommand, t) => Some(t)
+      case DropTable(ResolvedIdentifier(catalog, name), _, _) if CatalogV2Util.isSessionCatalog(catalog) => ours(name)
+      case _ => None
+    }
+  }
+
+  private def writable = WriteDatabases.of(session.sessionState.newHadoopConf())
 
   private object Cascade {
     def unapply(command: LogicalPlan): Option[String] = command match {
