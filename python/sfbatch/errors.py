@@ -5,6 +5,7 @@ SfBatchError                          .code: SFBATCH_<WHAT>, the same in Scala, 
 ├── MetastoreError                    SFBATCH_JAVA_NOT_FOUND, SFBATCH_METASTORE_FAILED, SFBATCH_METASTORE_TOO_NEW, ...
 ├── jobs.problem.ServerError          SFBATCH_DATABASE_FAILED, SFBATCH_SERVER_REFUSED: the job server cannot start
 ├── jobs.api.JobServerError           SFBATCH_SERVER_DOWN, or the code that the job server answered
+├── jobs.client.JobFailedError        SFBATCH_JOB_FAILED, SFBATCH_JOB_UNFINISHED: a job that was waited for
 └── jobs.problem.Problem              what the job server answers to a request, with an HTTP status
 """
 
