@@ -26,6 +26,8 @@ from sfbatch.jobs.observe import Observe
 from sfbatch.jobs.problem import Problem, bad_request
 from sfbatch.jobs.routes import jobs, linking, operations, ours, outputs, resources
 from sfbatch.jobs.tokens import Authority
+from sfbatch.jobs.web import routes as web
+from sfbatch.jobs.web import session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,7 +43,8 @@ def create_app(settings: Settings, database: Database, server_id: str) -> FastAP
     """The ASGI application. The database must be migrated."""
     backends = _backends(settings)
     dispatcher = Dispatcher(database, backends, settings, server_id)
-    server = Server(settings, database, backends, dispatcher, Metrics(database))
+    authority = Authority(database)
+    server = Server(settings, database, backends, dispatcher, Metrics(database), authority)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,14 +63,22 @@ def create_app(settings: Settings, database: Database, server_id: str) -> FastAP
         redirect_slashes=False,
     )
     app.state.server = server
-    for router in (ours.routes, jobs.routes, outputs.routes, operations.routes, *resources.ROUTERS, *linking.ROUTERS):
+    for router in (
+        web.routes,
+        ours.routes,
+        jobs.routes,
+        outputs.routes,
+        operations.routes,
+        *resources.ROUTERS,
+        *linking.ROUTERS,
+    ):
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_parameter)
     app.add_exception_handler(DBAPIError, _on_database)
     app.add_exception_handler(Exception, _on_bug)
-    app.add_middleware(Guard, settings=settings, authority=Authority(database))
+    app.add_middleware(Guard, settings=settings, authority=authority)
     app.add_middleware(Observe, metrics=server.metrics)
     return app
 
@@ -95,6 +106,8 @@ def _emr_serverless(settings: Settings) -> Service:
 
 async def _on_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
+    if session.is_page(request.url.path, request.headers):
+        return web.problem_page(request, problem)
     return problem_answer(problem, request.url.path)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sfbatch.jobs.dispatcher import Dispatcher
     from sfbatch.jobs.metrics import Metrics
     from sfbatch.jobs.settings import Settings
-    from sfbatch.jobs.tokens import Principal
+    from sfbatch.jobs.tokens import Authority, Principal
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Server:
     backends: Mapping[str, Backend]
     dispatcher: Dispatcher
     metrics: Metrics
+    authority: Authority
 
 
 def server_of(request: Request) -> Server:

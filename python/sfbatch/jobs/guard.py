@@ -15,10 +15,14 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 
 from sfbatch.jobs.answer import problem_answer
+from sfbatch.jobs.links import prefix
 from sfbatch.jobs.problem import Problem, forbidden
 from sfbatch.jobs.tokens import ADMIN, Principal
+from sfbatch.jobs.web import session
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,9 +30,10 @@ if TYPE_CHECKING:
     from sfbatch.jobs.settings import Settings
     from sfbatch.jobs.tokens import Authority
 
-OPEN = {"/actuator/health", "/actuator/info"}  # for load balancers; they tell nothing about jobs
-READS = {"GET", "HEAD", "OPTIONS"}
-_JOBS = re.compile(r"/api/v3/jobs(/[^/]+(/rerun)?)?/?")
+# For load balancers, and what a browser needs before it knows a token; none of it tells anything about jobs.
+OPEN = {"/actuator/health", "/actuator/info", session.LOGIN, session.LOGOUT, "/static/page.css", "/static/page.js"}
+READS = session.READS
+_JOBS = re.compile(r"/api/v3/jobs(/[^/]+(/rerun)?)?/?|/jobs/[^/]+/(kill|rerun)")
 
 
 class Guard:
@@ -51,7 +56,10 @@ class Guard:
             self._check_host(headers)
             self._check_origin(headers, scope["method"])
             limit = self._limit(headers)
-            principal = await self._identify(headers, scope["path"])
+            principal = await self._identify(headers, scope["method"])
+            if principal is None and scope["path"] not in OPEN:
+                await _stranger(scope, headers)(scope, receive, send)
+                return
             self._check_role(principal, scope)
         except Problem as problem:
             await problem_answer(problem, scope["path"])(scope, receive, send)
@@ -88,28 +96,34 @@ class Guard:
             raise _too_large(limit)
         return limit
 
-    async def _identify(self, headers: Headers, path: str) -> Principal | None:
+    async def _identify(self, headers: Headers, method: str) -> Principal | None:
         if not self._settings.auth:
             return self._anybody
-        authorization = headers.get("authorization")
-        principal = None
-        if authorization:
-            if self._authority.is_fresh:
-                principal = self._authority.identify(authorization)
-            else:
-                principal = await run_in_threadpool(self._authority.identify, authorization)
-        if principal is None and path not in OPEN:
-            message = "A token is needed: Authorization: Bearer TOKEN, or Basic with the token as password"
-            challenge = {"WWW-Authenticate": 'Basic realm="sfbatch", charset="UTF-8"'}
-            raise Problem(HTTPStatus.UNAUTHORIZED, "SFBATCH_UNAUTHORIZED", message, challenge)
-        return principal
+        authorization = headers.get("authorization") or session.authorization(headers, method)
+        if not authorization:
+            return None
+        if self._authority.is_fresh:
+            return self._authority.identify(authorization)
+        return await run_in_threadpool(self._authority.identify, authorization)
 
     def _check_role(self, principal: Principal | None, scope: Scope) -> None:
         """Reading is for all; jobs for submitters; everything else for admins. Whose job it is, the route checks."""
-        if principal is None or scope["method"] in READS or principal.is_admin:
+        if principal is None or scope["method"] in READS or principal.is_admin or scope["path"] in OPEN:
             return
         if not (principal.may_submit and _JOBS.fullmatch(scope["path"])):
             raise forbidden(f"The role of {principal.user} is {principal.role}: it does not allow this")
+
+
+def _stranger(scope: Scope, headers: Headers) -> Any:
+    """The answer without a token: a person is asked for it, a program is told."""
+    if scope["method"] in READS and session.is_page(scope["path"], headers):
+        query = scope.get("query_string", b"").decode("latin-1")
+        where = session.login_address(prefix(Request(scope)), scope["path"], query)
+        return RedirectResponse(where, HTTPStatus.SEE_OTHER)
+    message = "A token is needed: Authorization: Bearer TOKEN, or Basic with the token as password"
+    challenge = {"WWW-Authenticate": 'Basic realm="sfbatch", charset="UTF-8"'}
+    problem = Problem(HTTPStatus.UNAUTHORIZED, "SFBATCH_UNAUTHORIZED", message, challenge)
+    return problem_answer(problem, scope["path"])
 
 
 def _host_of(host: str) -> str:

@@ -28,8 +28,13 @@ def base_url(request: Request) -> str:
     port = headers.get("x-forwarded-port", "").split(",")[0].strip()
     if port.isdigit() and not re.search(r":\d+$", host) and port != _DEFAULT_PORTS[scheme]:
         host = f"{host}:{port}"
-    prefix = headers.get("x-forwarded-prefix", "").split(",")[0].strip()
-    return f"{scheme}://{host}" + (prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else "")
+    return f"{scheme}://{host}{prefix(request)}"
+
+
+def prefix(request: Request) -> str:
+    """Where a proxy has put us, e.g. `/genie`; empty at the top. For links within pages."""
+    given = request.headers.get("x-forwarded-prefix", "").split(",")[0].strip()
+    return given.rstrip("/") if _PREFIX.fullmatch(given) else ""
 
 
 def api_url(request: Request, *path: str) -> str:

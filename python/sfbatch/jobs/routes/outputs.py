@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, StreamingResponse
 from sfbatch.jobs import jobs, output
 from sfbatch.jobs.answer import Json
 from sfbatch.jobs.context import server_of
-from sfbatch.jobs.links import api_url, base_url
+from sfbatch.jobs.links import api_url
 from sfbatch.jobs.problem import Problem
 from sfbatch.jobs.states import UNFINISHED
 
@@ -65,10 +65,3 @@ def get(request: Request, job_id: str, path: str = "") -> Response:
 def forwarded(request: Request, job_id: str, path: str) -> Response:
     """Netflix's server answers here what it has under `/api/v3/jobs/`."""
     return RedirectResponse(f"{api_url(request, 'jobs', job_id)}/{quote(path)}", HTTPStatus.TEMPORARY_REDIRECT)
-
-
-@routes.get("/jobs", include_in_schema=False)
-def job_page(request: Request, id: str = "") -> Response:  # noqa: A002 - the name is Genie's
-    """Where Netflix's client sends people who want to look at a job."""
-    where = f"{api_url(request, 'jobs', id)}/output" if id else f"{base_url(request)}/api/v3/jobs"
-    return RedirectResponse(where, HTTPStatus.TEMPORARY_REDIRECT)
