@@ -1,7 +1,7 @@
 """What a job published, as its writer told its log: `sfbatch-published {...}` lines, on any back end.
 
-The log is read from where the last look ended; what was found stays beside it, in the job's directory. A job can lie in
-its own log, about itself alone: the tables' journals are the truth, and name the job too.
+A log is read from where the last look ended; what was found stays beside it, in the attempt's directory. A job can lie
+in its own log, about itself alone: the tables' journals are the truth, and name the job too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX = b"sfbatch-published "
-STREAMS = ("stderr", "stdout")
+STREAMS = ("stderr", "stdout", "driver/stderr", "driver/stdout")  # the driver's own: YARN's cluster mode
 KEPT = "genie/published.json"
 MOST_PARTITIONS = 20_000  # a version's journal names them all
 LONGEST_LINE_BYTES = 256 * 1024
@@ -32,12 +32,20 @@ def batches(directory: Path, job_id: str) -> list[dict[str, Any]]:
     `{"table": "db.t", "version": 3, "operation": "write", "partitions": {"day=20161001": "20161002002334"}}`; a
     partition's value is its batch ID, a location that is no batch of ours, or None when it was dropped.
     """
+    earlier = sorted((path for path in (directory / "attempts").glob("[0-9]*")), key=lambda path: int(path.name))
+    published: list[dict[str, Any]] = []
+    for attempt in (*earlier, directory):
+        for told in _attempt(attempt, job_id):
+            _merge(told, published)
+    return published
+
+
+def _attempt(directory: Path, job_id: str) -> list[dict[str, Any]]:
     seen = _load(directory)
     before = json.dumps(seen["read"])
     for stream in STREAMS:
         _look(directory, stream, job_id, seen)
-    if json.dumps(seen["read"]) != before:
-        (directory / "genie").mkdir(mode=0o700, exist_ok=True)
+    if json.dumps(seen["read"]) != before and (directory / KEPT).parent.is_dir():
         write_whole(str(directory / KEPT), seen)
     published: list[dict[str, Any]] = seen["published"]
     return published
@@ -49,13 +57,12 @@ def _load(directory: Path) -> Seen:
         opened = output.open_inside(directory, KEPT)
         with os.fdopen(opened.descriptor, "rb") as file:
             seen: Seen = json.loads(file.read())
-        if all(isinstance(seen["read"][stream], int) for stream in STREAMS) and all(
-            _told(line) for line in seen["published"]
-        ):
+        places = [int(number) for stream in STREAMS for number in seen["read"][stream]]
+        if len(places) == 2 * len(STREAMS) and all(_told(line) for line in seen["published"]):
             return seen
     except (Problem, OSError, ValueError, KeyError, TypeError):
         pass
-    return {"read": dict.fromkeys(STREAMS, 0), "published": []}
+    return {"read": {stream: [0, 0] for stream in STREAMS}, "published": []}
 
 
 def _look(directory: Path, stream: str, job_id: str, seen: Seen) -> None:
@@ -64,14 +71,16 @@ def _look(directory: Path, stream: str, job_id: str, seen: Seen) -> None:
     except Problem:  # not written yet
         return
     with os.fdopen(opened.descriptor, "rb") as file:
-        begin = seen["read"][stream] if seen["read"][stream] <= opened.size_bytes else 0
+        file_number, begin = os.fstat(file.fileno()).st_ino, seen["read"][stream][1]
+        if file_number != seen["read"][stream][0] or begin > opened.size_bytes:  # it was brought anew, or is another
+            begin = 0
         file.seek(begin)
         for line in _whole_lines(file, opened.size_bytes - begin):
             begin += len(line)
             _, found, told = line.partition(PREFIX)  # not always first: what a job prints may lack its end of line
             if found:
                 _add(told, job_id, seen["published"])
-        seen["read"][stream] = begin
+        seen["read"][stream] = [file_number, begin]
 
 
 def _whole_lines(file: Any, size_bytes: int) -> Iterator[bytes]:
@@ -93,7 +102,12 @@ def _add(line: bytes, job_id: str, published: list[dict[str, Any]]) -> None:
         return
     room = MOST_PARTITIONS - sum(len(version["partitions"]) for version in published)
     told["partitions"] = dict(list(told["partitions"].items())[: max(room, 0)])
-    for version in published:  # one version takes several lines when it has many partitions
+    _merge(told, published)
+
+
+def _merge(told: dict[str, Any], published: list[dict[str, Any]]) -> None:
+    """One version takes several lines when it has many partitions, and may be told twice."""
+    for version in published:
         if (version["table"], version["version"]) == (told["table"], told["version"]):
             version["partitions"].update(told["partitions"])
             return

@@ -14,6 +14,7 @@ def line(version, partitions, job="j", table="dev.t", operation="write"):
 
 @pytest.fixture
 def log(tmp_path):
+    (tmp_path / "genie").mkdir()
     path = tmp_path / "stderr"
 
     def write(text, mode="a"):
@@ -30,9 +31,11 @@ def test_a_log_that_grows_is_read_on_from_where_the_last_look_ended(log, tmp_pat
     assert log(half[:30]) == []
     assert log(half[30:]) == [("dev.t", 2, {"day=1": "20161001000000"})]
     kept = json.loads((tmp_path / KEPT).read_text())
-    assert kept["read"]["stderr"] == (tmp_path / "stderr").stat().st_size
+    read = (tmp_path / "stderr").stat().st_size
+    assert kept["read"]["stderr"][1] == read
     # What was read is not read again: were it, the line that is overwritten here would be missed.
-    (tmp_path / "stderr").write_text("x" * kept["read"]["stderr"])
+    with (tmp_path / "stderr").open("r+") as file:
+        file.write("x" * read)
     assert log(line(3, {"day=2": None}))[-1] == ("dev.t", 3, {"day=2": None})
     assert len(batches(tmp_path, "j")) == 2
 
@@ -60,11 +63,30 @@ def test_a_line_of_another_job_or_of_another_shape_is_nothing(log, text):
     assert log(text) == []
 
 
-@pytest.mark.parametrize("kept", ["", "{}", '{"read": {"stderr": 0, "stdout": 0}, "published": [1]}', "[]"])
+@pytest.mark.parametrize(
+    "kept", ["", "{}", '{"read": {"stderr": 0}, "published": [1]}', "[]", '{"read": [], "published": 3}']
+)
 def test_notes_that_a_job_has_spoilt_are_made_anew(log, tmp_path, kept):
     log(line(2, {"day=1": "b"}))
     (tmp_path / KEPT).write_text(kept)
     assert [v["version"] for v in batches(tmp_path, "j")] == [2]
+
+
+def test_each_attempt_of_a_job_has_published_what_its_own_log_says(log, tmp_path):
+    log(line(2, {"day=1": "20161001000000"}))
+    (tmp_path / "attempts/1").mkdir(parents=True)
+    for name in ("stderr", "genie"):
+        (tmp_path / name).rename(tmp_path / "attempts/1" / name)
+    assert [v["version"] for v in batches(tmp_path, "j")] == [2]
+    (tmp_path / "genie").mkdir()
+    assert [version for _, version, _ in log("noise\n" * 100 + line(3, {"day=1": "20161001000001"}))] == [2, 3]
+
+
+def test_a_log_that_was_brought_anew_is_read_anew(log, tmp_path):
+    log(line(2, {"day=1": "20161001000000"}))
+    (tmp_path / "new").write_text(line(2, {"day=1": "20161001000000"}) + line(3, {"day=1": "20161001000001"}))
+    (tmp_path / "new").rename(tmp_path / "stderr")
+    assert [v["version"] for v in batches(tmp_path, "j")] == [2, 3]
 
 
 def test_a_log_that_is_a_link_to_elsewhere_is_not_read(tmp_path, tmp_path_factory):
