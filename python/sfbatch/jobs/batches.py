@@ -32,7 +32,8 @@ def batches(directory: Path, job_id: str) -> list[dict[str, Any]]:
     `{"table": "db.t", "version": 3, "operation": "write", "partitions": {"day=20161001": "20161002002334"}}`; a
     partition's value is its batch ID, a location that is no batch of ours, or None when it was dropped.
     """
-    earlier = sorted((path for path in (directory / "attempts").glob("[0-9]*")), key=lambda path: int(path.name))
+    numbered = [path for path in (directory / "attempts").glob("*") if path.name.isdecimal()]
+    earlier = sorted(numbered, key=lambda path: int(path.name))
     published: list[dict[str, Any]] = []
     for attempt in (*earlier, directory):
         for told in _attempt(attempt, job_id):

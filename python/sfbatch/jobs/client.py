@@ -49,6 +49,7 @@ class JobState:
     cluster: str | None
     command: str | None
     queue_position: int | None  # 1 is next; None when it does not wait
+    attempt: int  # 2 is the first retry
     created: str
     started: str | None
     finished: str | None
@@ -89,6 +90,7 @@ class Job:
             cluster=found["clusterName"],
             command=found["commandName"],
             queue_position=found.get("queuePosition"),
+            attempt=found.get("attempt", 1),
             created=found["created"],
             started=found["started"],
             finished=found["finished"],
@@ -114,7 +116,7 @@ class Job:
         return state
 
     def log(self, stream: str = "stdout") -> str:
-        """What it has written so far. Raises JobServerError."""
+        """What it, or its newest attempt, has written so far. Raises JobServerError."""
         return b"".join(Log(self._api, self.id, stream).new()).decode(errors="replace")
 
     def batches(self) -> list[dict[str, Any]]:
@@ -155,6 +157,7 @@ def submit(
     memory_mb: int | None = None,
     timeout_s: int | None = None,
     priority: int | None = None,
+    retries: int | None = None,
     job_tags: Sequence[str] = (),
     api: Api | None = None,
 ) -> Job:
@@ -183,6 +186,7 @@ def submit(
         memory=memory_mb,
         timeout=timeout_s,
         priority=priority,
+        retries=retries,
         job_tags=job_tags,
     )
     return send(parcel, api)

@@ -17,24 +17,30 @@ _NOTHING_YET = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.NOT_FOUND
 
 
 class Log:
-    """One stream of one job, `stdout` or `stderr`, from the beginning or from byte `read` on."""
+    """One stream of one job, `stdout` or `stderr`, from the beginning; through all its attempts."""
 
-    def __init__(self, api: Api, job_id: str, stream: str, read: int = 0) -> None:
-        self._api, self._job_id, self.stream, self.read = api, job_id, stream, read
+    def __init__(self, api: Api, job_id: str, stream: str) -> None:
+        self._api, self._job_id, self.stream, self._read, self._attempt = api, job_id, stream, 0, 1
 
-    def new(self) -> Iterator[bytes]:
-        """The bytes that came since the last call. A connection that breaks is taken up by the next call.
+    def new(self, attempt: int = 1) -> Iterator[bytes]:
+        """The bytes that came since the last call, of the attempts up to this one.
 
-        Raises JobServerError.
+        A connection that breaks is taken up by the next call. Raises JobServerError.
         """
-        path, headers = ("jobs", self._job_id, "output", self.stream), {"Range": f"bytes={self.read}-"}
+        while self._attempt < attempt:  # their files were set aside when they failed
+            yield from self._new("attempts", str(self._attempt), self.stream)
+            self._attempt, self._read = self._attempt + 1, 0
+        yield from self._new(self.stream)
+
+    def _new(self, *name: str) -> Iterator[bytes]:
+        path, headers = ("jobs", self._job_id, "output", *name), {"Range": f"bytes={self._read}-"}
         try:
             with self._api.stream("GET", *path, headers={**headers, "Accept-Encoding": "identity"}) as answer:
-                skip = 0 if answer.status_code == HTTPStatus.PARTIAL_CONTENT else self.read
+                skip = 0 if answer.status_code == HTTPStatus.PARTIAL_CONTENT else self._read
                 for chunk in answer.iter_bytes():
                     part, skip = chunk[skip:], max(skip - len(chunk), 0)
                     if part:
-                        self.read += len(part)
+                        self._read += len(part)
                         yield part
         except JobServerError as error:
             if error.status not in _NOTHING_YET:

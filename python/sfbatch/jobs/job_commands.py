@@ -58,6 +58,7 @@ def submit(
         int | None, typer.Option(metavar="SECONDS", help="Kill it after so long. Default: 7 days.")
     ] = None,
     priority: Annotated[int | None, typer.Option(help="-100 to 100; above 0 for admins only.")] = None,
+    retries: Annotated[int | None, typer.Option(help="How often it runs again after it failed. Default: 0.")] = None,
     wait: Wait = False,
     on_interrupt: OnInterrupt = "ask",
     dry_run: Annotated[
@@ -90,6 +91,7 @@ def submit(
         memory=memory,
         timeout=timeout,
         priority=priority,
+        retries=retries,
     )
     if dry_run:
         _show_route(api.call("POST", "jobs", "dry-run", body=parcel.request), list(parcel.files), as_json)
@@ -165,12 +167,13 @@ def logs(
     asked = {"stdout": stdout, "stderr": stderr}
     streams = tuple(name for name in STREAMS if asked[name] or not any(asked.values()))
     api = Api(url)
-    view = Watch(find(job, api), api, streams, as_json)
+    found = find(job, api)
+    view = Watch(found, api, streams, as_json)
     try:
         if follow:
             view.to_the_end()
         else:
-            view.show_new()
+            view.show_new(found.state().attempt)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 

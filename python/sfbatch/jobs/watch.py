@@ -65,7 +65,7 @@ class Watch:
                 try:
                     state = self._job.state()  # before the log: what is there after the end is all there is
                     self._tell(state)
-                    wrote = self.show_new()
+                    wrote = self.show_new(state.attempt)
                     away_since = None
                 except JobServerError as error:
                     away_since = away_since or time.monotonic()
@@ -79,11 +79,11 @@ class Watch:
         finally:
             self._hide()
 
-    def show_new(self) -> bool:
+    def show_new(self, attempt: int) -> bool:
         """Print what the job has written since the last call; whether there was anything."""
         wrote = False
         for log in self._logs:
-            for chunk in log.new():
+            for chunk in log.new(attempt):
                 self._hide()
                 self._write(log.stream, chunk)
                 wrote = True
@@ -91,7 +91,7 @@ class Watch:
 
     def _tell(self, state: JobState) -> None:
         """One line for each change; between them, on a terminal, a line that moves."""
-        told = (state.status, state.cluster, state.queue_position)
+        told = (state.status, state.cluster, state.queue_position, state.attempt)
         if told != self._told:
             self._told = told
             self._hide()
@@ -168,6 +168,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _sentence(state: JobState) -> str:
     if state.status == "ACCEPTED":
+        if state.attempt > 1:
+            return f"job {state.id} waits: {state.message}"
         waits = f", number {state.queue_position} in the queue" if state.queue_position else ""
         return f"job {state.id} waits{waits}"
     where = f" on {state.cluster} with {state.command}" if state.cluster else ""

@@ -25,7 +25,7 @@ STATUSES = {
     "86_jobs_list_badsort": 400,
     "88_cl_delete_inuse": 204,  # only unfinished jobs hold a cluster
 }
-OURS = {"code", "queuePosition", "exception", "components", "errors", "sfbatch"}  # keys that only we send
+OURS = {"code", "queuePosition", "attempt", "exception", "components", "errors", "sfbatch"}  # keys that only we send
 THEIRS = {"git"}  # and only they
 # Netflix archives jobs and we do not; the rest depends on how far the job is.
 MAY_BE_NULL = {"archiveLocation", "started", "finished", "exitCode", "processId", "clusterName", "commandName"}

@@ -90,6 +90,7 @@ def get(request: Request, job_id: str) -> Response:
         "grouping": row.grouping,
         "groupingInstance": row.grouping_instance,
         "queuePosition": position,
+        "attempt": row.attempt,
     }
     return Hal(hal(document, _links(request, job_id, "", ASPECTS)))
 

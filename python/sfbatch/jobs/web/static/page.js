@@ -13,6 +13,8 @@ async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const attempt = (page) => page.querySelector("[data-attempt]")?.dataset.attempt;
+  if (attempt(fresh) !== attempt(document)) return location.reload(); // its logs begin anew
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(old.id);
     if (now && now.outerHTML !== old.outerHTML && !old.contains(document.activeElement)) old.replaceWith(now);

@@ -57,7 +57,12 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` (or orc., csv.)"
       )
     case Ours(c: RepairTableCommand, t) =>
-      no(t, c.cmd, "it would take batch directories for partitions", s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` for files made elsewhere")
+      no(
+        t,
+        c.cmd,
+        "it would take batch directories for partitions",
+        s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` for files made elsewhere"
+      )
     case Ours(_: AlterTableAddPartitionCommand, t) =>
       no(
         t,

@@ -54,7 +54,8 @@ object WriteFormat extends V1WritesHiveUtils {
         case _ => ()
       }
     catch {
-      case e: IllegalArgumentException => throw new SfBatchException("SFBATCH_BAD_OPTION", s"compression: ${e.getMessage}", e)
+      case e: IllegalArgumentException =>
+        throw new SfBatchException("SFBATCH_BAD_OPTION", s"compression: ${e.getMessage}", e)
     }
 
   /** Compression of text files follows Hive's settings (`hive.exec.compress.output`). */
