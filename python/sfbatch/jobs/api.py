@@ -27,9 +27,9 @@ DOWN, AWAY = "SFBATCH_SERVER_DOWN", {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_
 class JobServerError(SfBatchError):
     """The server's answer was an error, with its code; or SFBATCH_SERVER_DOWN: there was no answer."""
 
-    def __init__(self, code: str, message: str, status: int = 0) -> None:
+    def __init__(self, code: str, message: str, status: int = 0, was_sent: bool = True) -> None:
         super().__init__(code, message)
-        self.status = status
+        self.status, self.was_sent = status, was_sent  # not sent: there was nobody to connect to
 
     @property
     def may_pass(self) -> bool:
@@ -91,7 +91,8 @@ class Api:
                 answer.read()
                 raise self._told(answer)
         except httpx.HTTPError as error:
-            raise JobServerError(DOWN, self._down(error)) from None
+            was_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise JobServerError(DOWN, self._down(error), was_sent=was_sent) from None
 
     def patiently(self, method: str, *path: str, for_s: float, **options: Any) -> Any:
         """`call`, again and again while the server is away; only for requests that may be made twice."""

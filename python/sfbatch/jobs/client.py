@@ -203,8 +203,8 @@ def send(parcel: Parcel, api: Api) -> Job:
         except JobServerError as error:
             if error.status == HTTPStatus.CONFLICT and (tried or (given and _is_same(request, api))):
                 break  # our own request, whose answer was lost, or an earlier one for the same job
-            # Without a first answer nobody is there at all, and waiting would only hide that.
-            if not error.may_pass or (error.status == 0 and not tried) or time.monotonic() > give_up:
+            # Where nobody was from the first, waiting would only hide that.
+            if not error.may_pass or not (error.was_sent or tried) or time.monotonic() > give_up:
                 raise
             tried = True
             time.sleep(1)

@@ -64,7 +64,8 @@ class Watch:
             while True:
                 try:
                     state = self._job.state()  # before the log: what is there after the end is all there is
-                    self._tell(state)
+                    if not state.is_final:
+                        self._tell(state)
                     wrote = self.show_new(state.attempt)
                     away_since = None
                 except JobServerError as error:
@@ -73,6 +74,7 @@ class Watch:
                         raise
                     state, wrote = None, False
                 if state and state.is_final:
+                    self._tell(state)
                     return state
                 pause_s = POLL_S if wrote else min(1.3 * pause_s, LONGEST_POLL_S)
                 time.sleep(pause_s)

@@ -11,6 +11,8 @@ import time
 import pytest
 from cli import COMMAND, environment, said, sfbatch, started
 from live import Live, eventually
+from sfbatch.cli import app
+from typer.testing import CliRunner
 
 SUBMIT = ("submit", "--env", "dev", "--command", "python")
 
@@ -166,20 +168,18 @@ def test_a_job_that_changed_its_own_files_is_not_run_again_with_those(live, scri
     assert "n.txt" in refused.stderr
 
 
-def test_a_dry_run_shows_where_it_would_go_and_submits_nothing(fresh, script):
-    server = fresh().start()
+def test_a_dry_run_shows_where_it_would_go_and_submits_nothing(live, script):
     path = script("print(1)")
-    assert "python" in sfbatch(server, *SUBMIT, "--dry-run", path, "--x").stdout
-    found = json.loads(sfbatch(server, *SUBMIT, "--dry-run", "--json", path, "--json").stdout)
+    assert "python" in sfbatch(live, *SUBMIT, "--dry-run", "--name", "dry", path, "--x").stdout
+    found = json.loads(sfbatch(live, *SUBMIT, "--dry-run", "--name", "dry", "--json", path, "--json").stdout)
     assert found["choice"]["clusterId"] == "local"
     assert (found["arguments"], found["files"]) == (["job.py", "--json"], ["job.py"])
-    refused = sfbatch(server, "submit", "--env", "mars", "--dry-run", path, ok=1)
+    refused = sfbatch(live, "submit", "--env", "mars", "--name", "dry", "--dry-run", path, ok=1)
     assert refused.stderr.startswith("[SFBATCH_INVALID] No cluster/command combination")
-    assert said(server, "jobs", "list") == []
+    assert said(live, "jobs", "list", "--name", "dry") == []
 
 
-def test_spark_settings_and_files_come_before_the_script_and_its_own_after(fresh, script, tmp_path):
-    server = fresh().start()
+def test_spark_settings_and_files_come_before_the_script_and_its_own_after(live, script, tmp_path):
     library = tmp_path / "lib"
     library.mkdir()
     (library / "m.py").write_text("x = 1\n")
@@ -187,7 +187,7 @@ def test_spark_settings_and_files_come_before_the_script_and_its_own_after(fresh
     path = script("print(1)")
     found = json.loads(
         sfbatch(
-            server, "submit", "--dry-run", "--json", "--conf", "a=b=c", "--py-files", str(library), "--jars",
+            live, "submit", "--dry-run", "--json", "--conf", "a=b=c", "--py-files", str(library), "--jars",
             f"{tmp_path / 'a.jar'},s3://b/c.jar", path, "--conf", "mine",
         ).stdout
     )  # fmt: skip
@@ -248,8 +248,8 @@ def test_a_wrong_token_is_told_at_once(live, tmp_path):
 
 def test_every_command_shows_an_example():
     for arguments in (["submit"], *(["jobs", verb] for verb in ("list", "show", "logs", "kill", "rerun")), ["jobs"]):
-        done = subprocess.run([*COMMAND, *arguments, "--help"], capture_output=True, text=True, timeout=30, check=True)
-        assert f"sfbatch {arguments[0]}" in done.stdout.partition("Example:")[2], arguments
+        done = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200"})
+        assert f"sfbatch {' '.join(arguments)}" in done.stdout.partition("Example:")[2], arguments
 
 
 def test_the_client_needs_no_server_package():

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import requests
+from live import eventually
 from test_safety import cli
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -129,8 +130,9 @@ def test_hostile_names_arguments_and_logs_stay_text(live, browser):
         answer = browser.get(f"{live.url}{path}", timeout=10)
         assert "<script>alert" not in answer.text
         assert "<img" not in answer.text
-        assert "49" not in re.findall(r"\{\{ 7\*7 \}\}|49", answer.text)
-    assert "&lt;script&gt;alert(1)" in page(live, browser, f"/jobs/{job_id}")
+    text = page(live, browser, f"/jobs/{job_id}")
+    assert "&lt;script&gt;alert(1)" in text
+    assert "{{ 7*7 }}" in text
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_inline(live, browser):
@@ -143,7 +145,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline(live, browser):
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert re.findall(r"""(?:src|href|action)=["'](?!/|data:,|\?|#)""", answer.text) == []
-        assert re.findall(r"<style|\sstyle=|\son\w+=|<script>|javascript:", answer.text) == []
+        assert re.findall(r"<style|<[^>]*\sstyle=|<[^>]*\son\w+=|<script>|javascript:", answer.text) == []
     for name in ("page.css", "page.js"):
         text = requests.get(f"{live.url}/static/{name}", timeout=10).text
         assert "http://" not in text
@@ -205,7 +207,10 @@ def test_a_long_log_is_shown_from_near_its_end(live, browser):
 
 
 def test_a_reader_is_shown_no_button_and_a_forged_one_does_nothing(live, browser):
-    reader = signed_in(live, cli(live, "add", "rosa", "--role", "reader"))
+    token = cli(live, "add", "rosa", "--role", "reader")
+    known = {"Authorization": f"Bearer {token}"}
+    eventually(lambda: requests.get(f"{live.base}/me", headers=known, timeout=10).status_code == 200)
+    reader = signed_in(live, token)
     job_id = live.submit(["-c", "sleep 60"])
     text = page(live, reader, f"/jobs/{job_id}")
     assert '<button class="danger">' not in text
