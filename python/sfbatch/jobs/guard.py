@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sfbatch.jobs.tokens import Authority
 
 # For load balancers, and what a browser needs before it knows a token; none of it tells anything about jobs.
-OPEN = {"/actuator/health", "/actuator/info", session.LOGIN, session.LOGOUT, "/static/page.css", "/static/page.js"}
+OPEN = {"/actuator/health", "/actuator/info", session.LOGIN, session.LOGOUT, *session.STATIC}
 READS = session.READS
 _JOBS = re.compile(r"/api/v3/jobs(/[^/]+(/rerun)?)?/?|/jobs/[^/]+/(kill|rerun)")
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here (apt-get install chromium)")
@@ -17,8 +18,7 @@ HOSTILE = "<script>window.hacked = 1</script></pre><img src=x onerror='window.ha
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser
@@ -60,10 +60,10 @@ def test_a_log_grows_and_the_end_is_shown_without_a_reload(live, tab):
     live.running(job_id)
     tab.goto(f"{live.url}/jobs/{job_id}")
     stdout = tab.locator("pre").first
-    tab.wait_for_function("document.querySelector('pre').textContent == 'first\\n'")
+    expect(stdout).to_have_text("first")
     assert tab.locator("#state .state").text_content() == "RUNNING"
     go.touch()
-    tab.wait_for_function("document.querySelector('pre').textContent == 'first\\nsecond\\n'")
+    expect(stdout).to_have_text("first second")  # white space counts as one space
     tab.wait_for_selector("#state[data-final] .FAILED")
     assert stdout.text_content() == "first\nsecond\n"
     assert "exit code 4" in tab.locator("#state").text_content()
@@ -74,7 +74,7 @@ def test_hostile_text_is_never_run(live, tab):
     job_id = live.submit(["-c", "cat x; cat x >&2; sleep 2; cat x"], files={"x": HOSTILE}, name=HOSTILE, tags=[HOSTILE])
     tab.goto(f"{live.url}/jobs/{job_id}")
     tab.wait_for_selector("#state[data-final]")
-    tab.wait_for_function("document.querySelector('pre').textContent.split('window.hacked = 2').length == 3")
+    expect(tab.locator("pre").first).to_have_text(HOSTILE + HOSTILE)
     assert tab.locator("h1").text_content() == HOSTILE
     tab.goto(f"{live.url}/")
     assert tab.locator("td a").first.text_content() == HOSTILE
@@ -87,7 +87,7 @@ def test_the_buttons_kill_and_run_again(live, tab):
     tab.click("button:has-text('Kill')")
     tab.wait_for_selector("#state[data-final] .KILLED")
     tab.click("button:has-text('Run again')")
-    tab.wait_for_function(f"!location.pathname.endsWith('{job_id}')")
+    tab.wait_for_url(lambda url: not url.endswith(job_id))
     new = tab.url.rpartition("/")[2]
     live.running(new)
     live.api.delete(f"{live.base}/jobs/{new}", timeout=10)
@@ -107,7 +107,7 @@ def test_the_list_is_filtered_by_hand_and_the_pages_can_be_looked_at(live, tab):
     tab.goto(f"{live.url}/")
     tab.fill("input[name=name]", "flights")
     tab.click("button:has-text('Filter')")
-    tab.wait_for_function("document.querySelectorAll('tbody tr').length == 4")
+    expect(tab.locator("tbody tr")).to_have_count(4)
     picture(tab, "jobs-list")
     tab.click("a:has-text('flights, corrected')")
     tab.wait_for_selector("#published td:has-text('20161103101500')")

@@ -37,8 +37,8 @@ POLICY = (
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin", "Cache-Control": "no-store"}
 _HERE = Path(__file__).parent
-_STATIC = {path.name: path.read_bytes() for path in (_HERE / "static").iterdir() if path.suffix in {".css", ".js"}}
-_TYPES = {".css": "text/css", ".js": "text/javascript"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_STATIC = {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir()) if path.suffix in _TYPES}
 _EDITION = hashlib.sha256(b"".join(_STATIC.values())).hexdigest()[:12]
 _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True

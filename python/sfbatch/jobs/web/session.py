@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COOKIE = "sfbatch_token"
 LOGIN, LOGOUT = "/login", "/logout"
+STATIC = ("/static/page.css", "/static/page.js", "/static/page.svg")
 READS = {"GET", "HEAD", "OPTIONS"}
 
 
