@@ -65,8 +65,7 @@ def test_a_spark_job_s_batches_are_on_its_page_and_it_writes_nothing_else(home, 
     server.call("PATCH", "clusters", "local", body=bound)
     (tmp_path / "job.py").write_text(JOB)
     conf = {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
-    arguments, jars = [f"{db}.t", f"prod_{db}.t"], [sfbatch.jar_path()]
-    job = sfbatch.jobs.submit(tmp_path / "job.py", arguments, conf=conf, jars=jars, api=server)
+    job = sfbatch.jobs.submit(tmp_path / "job.py", [f"{db}.t", f"prod_{db}.t"], conf=conf, api=server)
     state = job.wait(timeout_s=120, check=False)
     assert state.status == "SUCCEEDED", (state, job.log(), job.log("stderr")[-4000:])
     assert job.log().splitlines() == ["refused: SFBATCH_NO_PERMISSION", "rows: 2"]

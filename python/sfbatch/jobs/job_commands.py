@@ -47,6 +47,9 @@ def submit(
     file: Annotated[
         list[str] | None, typer.Option(help="A further file, to lie in the job's directory. Repeatable.")
     ] = None,
+    requirements: Annotated[
+        str, typer.Option(help="A requirements.txt or uv.lock: packages that the job alone has.")
+    ] = "",
     name: Annotated[str, typer.Option(help="What the job is called. Default: the script's name.")] = "",
     user: Annotated[str, typer.Option(help="Whose job it is (admins). Default: the token's user.")] = "",
     job_id: Annotated[
@@ -84,6 +87,7 @@ def submit(
         py_files=_listed(py_files),
         jars=_listed(jars),
         files=file or [],
+        requirements=requirements,
         job_tags=job_tag or [],
         name=name,
         user=user or own_name(api),

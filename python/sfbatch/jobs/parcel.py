@@ -45,6 +45,7 @@ def pack(
     py_files: Iterable[str] = (),
     jars: Iterable[str] = (),
     files: Iterable[str] = (),
+    requirements: str | None = None,
     job_tags: Sequence[str] = (),
     **fields: Any,
 ) -> Parcel:
@@ -71,6 +72,10 @@ def pack(
     name = _attached(parcel, script, "the script", only_file=True)
     for each in files:
         _attached(parcel, each, "--file", only_file=True)
+    if requirements:
+        fields = {**fields, "pythonEnvironment": _attached(parcel, requirements, "--requirements", only_file=True)}
+        if Path(requirements).name == "uv.lock":
+            _attached(parcel, str(Path(requirements).with_name("pyproject.toml")), "--requirements", only_file=True)
     fields = {**fields, "tags": list(job_tags)}
     given = {key: value for key, value in fields.items() if value not in (None, "", [])}
     parcel.request = {

@@ -163,6 +163,21 @@ def test_a_directory_becomes_the_same_archive_each_time_without_what_is_hidden(t
     assert zipfile.ZipFile(BytesIO(first)).namelist() == ["pkg/__init__.py", "pkg/a.py"]
 
 
+def test_requirements_go_along_and_a_lock_file_with_its_project(tmp_path, script):
+    for name in ("requirements.txt", "uv.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    found = pack(str(script), env="dev", requirements=str(tmp_path / "requirements.txt"))
+    assert (found.request["pythonEnvironment"], list(found.files)) == (
+        "requirements.txt",
+        ["job.py", "requirements.txt"],
+    )
+    found = pack(str(script), env="dev", requirements=str(tmp_path / "uv.lock"))
+    assert (found.request["pythonEnvironment"], list(found.files)) == (
+        "uv.lock",
+        ["job.py", "uv.lock", "pyproject.toml"],
+    )
+
+
 def test_what_cannot_be_sent_is_told_before_anything_is(tmp_path, script):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/job.py").write_text("")
