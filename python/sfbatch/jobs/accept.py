@@ -20,10 +20,10 @@ from typing import IO, TYPE_CHECKING, Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from sfbatch.jobs import catalog
+from sfbatch.jobs import catalog, environments
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.kinds import APPLICATIONS, COMMANDS
-from sfbatch.jobs.problem import Problem, conflict, forbidden, not_found, precondition
+from sfbatch.jobs.problem import Problem, ServerError, conflict, forbidden, not_found, precondition
 from sfbatch.jobs.requests import DEFAULT_TIMEOUT_S, JobRequest
 from sfbatch.jobs.selection import Choice, choices, least_loaded
 from sfbatch.jobs.states import ACCEPTED, FAILED, INVALID, MSG_NO_MATCH, MSG_QUEUED
@@ -79,8 +79,9 @@ def accept(
 ) -> str:
     """Store the job and return its id, made up when none was given.
 
-    Raises Problem 403 for another user's name, 409 when the id is taken, 412 for a bad attachment, and, with the job
-    stored as FAILED or INVALID, 412 when nothing matches or it wants too much memory, 404 for an unknown application.
+    Raises Problem 403 for another user's name, 409 when the id is taken, 412 for a bad attachment or requirements that
+    cannot be taken, and, with the job stored as FAILED or INVALID, 412 when nothing matches or it wants too much memory,
+    404 for an unknown application.
     """
     _check_rights(asked, sender.principal)
     _check_names(attachments)
@@ -90,6 +91,8 @@ def accept(
     directory = _new_directory(settings.directory, job_id)
     try:
         stored = [_store(attachment, settings.directory / directory) for attachment in attachments]
+        if asked.pythonEnvironment:
+            _check_environment(settings.directory / directory, asked.pythonEnvironment, attachments)
         plain = _plain(asked, job_id, sender)
         row = {
             **plain,
@@ -205,6 +208,18 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
             raise precondition(message)
     if len({name.casefold() for name in names}) < len(names):
         raise precondition("Two attachments have the same name")
+
+
+def _check_environment(directory: Path, name: str, attachments: Sequence[Attachment]) -> None:
+    """Raises Problem 412."""
+    if name not in {attachment.name for attachment in attachments}:
+        raise precondition(f"pythonEnvironment: there is no attachment {name!r}")
+    if name != environments.LOCK_FILE and not name.endswith(".txt"):
+        raise precondition(f"pythonEnvironment is a requirements.txt or a {environments.LOCK_FILE}, not {name!r}")
+    try:
+        environments.check(directory / name)
+    except ServerError as error:
+        raise precondition(str(error)) from None
 
 
 def _reserved() -> str:
