@@ -178,6 +178,8 @@ SEARCHES = {
     "by a tag of ten jobs": "tag=ten77",
     "by a tag of a tenth": "tag=tenth3",
     "by a tag of all, and one of a tenth": "tag=all&tag=tenth3",
+    "by a tag of all, and one of ten jobs": "tag=all&tag=ten77",
+    "by a tag of a tenth, and a state": "tag=tenth3&status=SUCCEEDED",
     "by name like": "name=name4%25",
     "by cluster, oldest first": "clusterId=c1&sort=created,asc",
     "started in an hour": "minStarted={hour}&maxStarted={now}",

@@ -80,8 +80,8 @@ def accept(
     """Store the job and return its id, made up when none was given.
 
     Raises Problem 403 for another user's name, 409 when the id is taken, 412 for a bad attachment or requirements that
-    cannot be taken, and, with the job stored as FAILED or INVALID, 412 when nothing matches or it wants too much memory,
-    404 for an unknown application.
+    cannot be taken, and, with the job stored as FAILED or INVALID, 412 when nothing matches or it wants too much
+    memory, 404 for an unknown application.
     """
     _check_rights(asked, sender.principal)
     _check_names(attachments)

@@ -166,6 +166,34 @@ def apply(
         typer.echo("nothing was changed: run it again with --yes")
 
 
+def clean(
+    older_than: Annotated[str, typer.Option(help="How long ago a job must have ended: 30d, 12h.")] = "30d",
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it what would go is only shown.")] = False,
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Forget jobs that ended long ago, and delete their files. Run where the server runs, also while it does."""
+    database = _database(database_url)
+    from sfbatch.jobs import cleaning
+
+    settings = Settings(database_url=database_url)
+    found = cleaning.find(database, settings, cleaning.seconds(older_than))
+    if yes:
+        cleaning.clean(database, settings, found)
+    leftovers, unused = len(found.leftovers), len(found.environments)
+    if as_json:
+        ids = [job_id for job_id, _ in found.jobs]
+        told = {"jobs": ids, "leftovers": leftovers, "environments": unused, "bytes": found.size_bytes, "made": yes}
+        typer.echo(json.dumps(told))
+        return
+    if not (found.jobs or leftovers or unused):
+        typer.echo(f"nothing to do: no job ended more than {older_than} ago")
+        return
+    lines = f"{len(found.jobs)} finished jobs, {leftovers} directories of submissions that were cut short, "
+    typer.echo(f"{lines}{unused} unused Python environments: {found.size_bytes / MIB:.1f} MiB")
+    typer.echo("deleted" if yes else "nothing was changed: run it again with --yes")
+
+
 def _database(url: str) -> Database:
     _need_server()
     from sfbatch.jobs.database import Database

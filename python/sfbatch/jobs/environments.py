@@ -72,7 +72,7 @@ class Environments:
                     for wheel in wheels:
                         shutil.copyfile(wheel, scratch / wheel.name)
                     _build(scratch, python, self._directory / "cache").rename(made)
-        os.utime(made)  # clean-up keeps what was used lately
+                os.utime(made)  # clean-up keeps what was used lately
         return made
 
     def archive(self, made: Path) -> Path:
@@ -85,8 +85,22 @@ class Environments:
                     for entry in sorted(made.iterdir()):
                         archive.add(entry, entry.name)
                 part.rename(path)
-        os.utime(path)
         return path
+
+
+def unused(directory: Path, since_s: float) -> list[str]:
+    """The names of the environments that no job asked for since then."""
+    found = [path for path in directory.glob("*") if re.fullmatch(r"[0-9a-f]{32}", path.name)]
+    return sorted(path.name for path in found if path.stat().st_mtime < since_s)
+
+
+def remove(directory: Path, names: list[str]) -> None:
+    """Delete environments and their archives, whole: a job that asks meanwhile waits and has it made again."""
+    for name in names:
+        with _locked(directory / f"{name}.lock"), _scratch(directory) as scratch:
+            for path in (directory / name, directory / f"{name}.tar.gz"):
+                if path.exists():
+                    path.rename(scratch / path.name)
 
 
 def check(source: Path) -> None:

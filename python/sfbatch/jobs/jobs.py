@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
@@ -55,7 +56,54 @@ SORTS = {
     "commandName": jobs.c.command_name,
     "groupingInstance": jobs.c.grouping_instance,
 }
+FEW, MANY = 2_000, 20_000  # jobs with a tag
 _FOUND = ("id", "name", "user", "status", "started_ms", "finished_ms", "cluster_name", "command_name")
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """The tags of a search, the rarest first.
+
+    A rare tag leads to its jobs; a common one is better looked up for each job that comes along. A database does not
+    know which is which.
+    """
+
+    names: list[str]
+    rarest: int  # the number of jobs that have names[0], MANY if there are more
+
+    @classmethod
+    def of(cls, connection: Connection, names: list[str]) -> _Tags:
+        """Count each, up to a point."""
+
+        def number(tag: str) -> int:
+            some = select(job_tags.c.job_id).where(job_tags.c.tag == tag).limit(MANY)
+            return connection.scalar(select(func.count()).select_from(some.subquery())) or 0
+
+        numbers = sorted((number(tag), tag) for tag in names)
+        return cls([tag for _, tag in numbers], numbers[0][0] if numbers else 0)
+
+    def on_page(self) -> list[Any]:
+        """Conditions for a few jobs in some order."""
+        return self._conditions(self.rarest <= FEW)
+
+    def count(self, where: list[Any]) -> Any:
+        """The query that counts all jobs which have the tags and meet `where`."""
+        if where or not self.names:
+            return select(func.count()).select_from(jobs).where(*where, *self._conditions(self.rarest < MANY))
+        first = job_tags.alias("first")
+        others = [_has(tag, first.c.job_id) for tag in self.names[1:]]
+        return select(func.count()).select_from(first).where(first.c.tag == self.names[0], *others)
+
+    def _conditions(self, lead: bool) -> list[Any]:
+        if not (lead and self.names):
+            return [_has(tag, jobs.c.id) for tag in self.names]
+        leading = select(job_tags.c.job_id).where(job_tags.c.tag == self.names[0])
+        return [jobs.c.id.in_(leading), *(_has(tag, jobs.c.id) for tag in self.names[1:])]
+
+
+def _has(tag: str, job_id: Any) -> Any:
+    other = job_tags.alias()
+    return select(other.c.job_id).where(other.c.tag == tag, other.c.job_id == job_id).exists()
 
 
 def get(connection: Connection, job_id: str, message: str = "No job with id {} exists.") -> Any:
@@ -79,7 +127,9 @@ def search(
 ) -> tuple[list[Any], int]:
     """The rows of a page, and how many there are in all. Raises Problem 412 for a state that Genie does not know."""
     where = _where(query, times)
-    total = connection.scalar(select(func.count()).select_from(jobs).where(*where)) or 0
+    tags = _Tags.of(connection, [tag for tag in dict.fromkeys(query.getlist("tag")) if tag])
+    total = connection.scalar(tags.count(where)) or 0
+    where += tags.on_page()
     order = [SORTS[name].desc() if descending else SORTS[name].asc() for name, descending in page.sort]
     order.append(jobs.c.id.desc() if page.sort[0][1] else jobs.c.id.asc())  # a stable order, in the index's direction
     rows = select(*(jobs.c[name] for name in _FOUND)).where(*where).order_by(*order)
@@ -119,9 +169,7 @@ def _where(query: QueryParams, times: dict[str, int | None]) -> list[Any]:
     states = [text.upper() for text in query.getlist("status") if text]
     if any(state not in KNOWN for state in states):
         raise precondition(f"Unacceptable job status. Must be one of {{{', '.join(KNOWN)}}}")
-    tags = [tag for tag in query.getlist("tag") if tag]
     where: list[Any] = [jobs.c.status.in_(states)] if states else []
-    where += [jobs.c.id.in_(select(job_tags.c.job_id).where(job_tags.c.tag == tag)) for tag in dict.fromkeys(tags)]
     for name, column in (LIKE | EXACT).items():
         values = [value for value in query.getlist(name) if value]
         if values:

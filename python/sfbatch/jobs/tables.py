@@ -94,9 +94,10 @@ jobs = Table(
     Column("attachments_bytes", BigInteger, nullable=False),
     Index("jobs_by_created", "created_ms", "id"),
     Index("jobs_by_status", "status", "created_ms", "id"),
-    Index("jobs_by_user", "user", "created_ms", "id"),
+    Index("jobs_by_user", "user", "created_ms", "id", "status"),
+    Index("jobs_by_id", "id", "status"),
     Index("jobs_by_name", "name", "created_ms", "id"),
-    Index("jobs_by_cluster", "cluster_id", "status"),
+    Index("jobs_by_cluster", "cluster_id", "created_ms", "id"),
     Index("jobs_by_started", "started_ms"),
     Index("jobs_by_finished", "finished_ms"),
 )
