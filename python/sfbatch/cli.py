@@ -32,6 +32,7 @@ app.add_typer(metastore, name="metastore")
 app.add_typer(commands.tokens, name="tokens")
 app.add_typer(commands.clusters, name="clusters")
 app.add_typer(job_commands.jobs, name="jobs")
+job_commands.jobs.command(epilog="Example:  [bold]sfbatch jobs clean --older-than 30d[/bold]")(commands.clean)
 app.command(epilog="Example:  [bold]sfbatch server --port 8080[/bold]")(commands.server)
 app.command(
     epilog="Example:  [bold]sfbatch submit --env dev --wait job.py --date 20161001[/bold]",

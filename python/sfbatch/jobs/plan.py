@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from sfbatch.jobs.api import Api
 
-_OWN = {COMMANDS.name: ("spark",), CLUSTERS.name: ("limits", "emr")}  # keys of the file that Genie does not have
+_OWN = {
+    COMMANDS.name: ("limits", "spark"),
+    CLUSTERS.name: ("limits", "emr"),
+}  # keys of the file that Genie does not have
 OWNER = "operator"  # whose the resources are, unless the file says otherwise
 _DEFAULTS: dict[str, dict[str, Any]] = {
     APPLICATIONS.name: {"status": "ACTIVE", "version": "1"},
@@ -101,7 +104,8 @@ def _document(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, 
     document = {**_DEFAULTS[kind.name], "name": resource_id, "user": OWNER, **given, "id": resource_id}
     ours = _ours(kind, resource_id, entry)
     if ours:
-        document["metadata"] = {**(document.get("metadata") or {}), "sfbatch": ours}
+        given = document.get("metadata") or {}
+        document["metadata"] = {**given, "sfbatch": {**(given.get("sfbatch") or {}), **ours}}
     try:
         model: Described = kind.model.model_validate(document)
     except ValueError as error:
@@ -111,13 +115,14 @@ def _document(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, 
 
 def _ours(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, Any]:
     """What Genie has no field for. Raises Problem SFBATCH_INVALID for what would only fail when a job comes."""
+    limits = entry.get("limits") or {}
     if kind is COMMANDS:
         spark = entry.get("spark")
         if spark is not None and spark not in {*SUPPORTED, "installed"}:
             known = ", ".join(f'"{line}"' for line in (*SUPPORTED, "installed"))
             raise precondition(f"command {resource_id}: spark is {known}, not {spark!r}")
-        return {"spark": spark} if spark else {}
-    limits, emr = entry.get("limits") or {}, entry.get("emr") or {}
+        return {**limits, **({"spark": spark} if spark else {})}
+    emr = entry.get("emr") or {}
     backend = limits.get("backend", DEFAULT_BACKEND)
     if backend not in BACKENDS:
         raise precondition(f"cluster {resource_id}: the backend is one of {', '.join(BACKENDS)}, not {backend!r}")

@@ -50,4 +50,6 @@ def test_a_job_runs_as_a_step_and_is_found_again_after_a_kill_of_the_server(fres
     eventually(lambda: len(steps) == 2)  # its turn came, and nothing was sent twice
     assert f"SFBATCH_JOB_ID={waiting}" in steps[1].args
     assert server.get(f"jobs/{job_id}").json()["clusterName"] == "emr-1"
-    assert "testing" not in "".join(server.output(job_id, path).text for path in ("genie/remote.json", "genie/genie.done"))
+    assert "testing" not in "".join(
+        server.output(job_id, path).text for path in ("genie/remote.json", "genie/genie.done")
+    )

@@ -55,7 +55,7 @@ class EmrServerless:
             ]  # the service's own
             environment = passed_on(launch.environment) | {"SFBATCH_JOB_ID": launch.job_id}
             for name, value in environment.items():
-                line.conf.setdefault(f"spark.emr-serverless.driverEnv.{name}", value)
+                line.conf[f"spark.emr-serverless.driverEnv.{name}"] = value  # whatever the job itself says about it
             if launch.requirements:
                 line.add("--archives", [stage.environment(python_of(place)) or ""])
                 for name in (

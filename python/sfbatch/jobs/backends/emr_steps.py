@@ -123,7 +123,7 @@ class EmrSteps:
         in_cluster = line.deploy_mode == "cluster"
         if in_cluster:
             for name, value in environment.items():
-                line.conf.setdefault(f"spark.yarn.appMasterEnv.{name}", value)
+                line.conf[f"spark.yarn.appMasterEnv.{name}"] = value  # whatever the job itself says about it
             line.conf.setdefault("spark.yarn.maxAppAttempts", "1")  # YARN must not run the driver a second time
         if launch.requirements:
             if not in_cluster:

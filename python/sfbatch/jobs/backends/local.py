@@ -102,7 +102,7 @@ class LocalBackend:
                     if launch.spark != "installed":
                         raise
                     log.warning("a Spark job goes without sfbatch", extra={"job_id": launch.job_id, "why": str(error)})
-            line.conf.setdefault("spark.sfbatch.job-id", launch.job_id)
+            line.conf["spark.sfbatch.job-id"] = launch.job_id
             words = [words[0], *line.words()]
         return words, environment
 

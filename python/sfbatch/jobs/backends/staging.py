@@ -90,7 +90,7 @@ class Stage:
         if launch.spark:
             jar, package = kit.jar_for(launch.spark), kit.package_zip(self._home / "kit")
             with_sfbatch(line, self._shared(jar), self._shared(package))
-        line.conf.setdefault("spark.sfbatch.job-id", launch.job_id)
+        line.conf["spark.sfbatch.job-id"] = launch.job_id
         return line
 
     def environment(self, python: Python) -> str | None:
