@@ -4,13 +4,15 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import requests
+from sfbatch.jobs import jobs
+from sfbatch.jobs.database import Database
+from sfbatch.jobs.settings import Settings
 
 FINAL = {"SUCCEEDED", "FAILED", "KILLED", "INVALID"}
 
@@ -51,7 +53,7 @@ class Live:
             self.wait_up()
         return self
 
-    def wait_up(self, for_s=90.0):
+    def wait_up(self, for_s=240.0):
         def up():
             assert self.process.poll() is None, self.log_text()
             try:
@@ -145,9 +147,12 @@ class Live:
         """Where the job runs. A submission that a kill of the server cut short may have left another of this name."""
         found = list((self.home / "jobs/files").glob(f"*/{job_id}-*"))
         if len(found) > 1:
-            with sqlite3.connect(self.home / "jobs/jobs.db") as connection:
-                row = connection.execute("SELECT directory FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            return self.home / "jobs" / row[0]
+            database = Database(
+                Settings(home=self.home, database_url=self.env.get("SFBATCH_JOBS_DATABASE_URL", "")).url
+            )
+            with database.read() as connection:
+                found = [self.home / "jobs" / jobs.get(connection, job_id).directory]
+            database.close()
         return found[0]
 
 

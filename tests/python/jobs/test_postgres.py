@@ -17,6 +17,7 @@ from live import FINAL, eventually, free_port
 from sfbatch.jobs.database import HEAD, Database
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.tables import metadata
+from test_survival import JOBS, KILLS, outlive
 
 PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), *map(Path, os.environ["PATH"].split(":"))]
 BIN = next((place for place in PLACES if (place / "initdb").exists()), None)
@@ -142,6 +143,22 @@ def test_jobs_outlive_a_restart_of_the_database(fresh, postgres, url):
     assert eventually(all_ended, 60) == {"SUCCEEDED": 30}
     for job_id in answers:
         assert (server.directory(job_id) / "began").read_text() == "x\n"
+
+
+def test_jobs_outlive_kills_of_the_server_and_restarts_of_the_database(fresh, postgres, url):
+    server = fresh("--memory-mb", "320", env={"SFBATCH_JOBS_DATABASE_URL": url}).start()
+    server.add_command("sh", "/bin/sh", cluster="local")
+
+    def disturb(rng):
+        if rng.random() < 0.5:
+            postgres.stop()
+            time.sleep(rng.uniform(0, 0.5))
+            postgres.start()
+        else:
+            server.kill9()
+            server.start()
+
+    outlive(server, disturb, max(KILLS // 2, 4), JOBS)
 
 
 def test_servers_that_share_a_database_keep_a_clusters_limit_together(fresh, url):

@@ -1,5 +1,6 @@
 """kill -9 of the server at random moments: each job ends with one truthful state, none ran twice, none is orphaned."""
 
+import json
 import os
 import random
 import sqlite3
@@ -7,65 +8,85 @@ import threading
 import time
 from collections import Counter
 
+import pytest
 import requests
 from live import FINAL, eventually
 from sfbatch.jobs.backends.leftovers import processes_of
 
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
 JOBS = int(os.environ.get("SFBATCH_TEST_JOBS", "40"))
+SPARK_SUBMIT = os.environ.get("SFBATCH_TEST_SPARK_SUBMIT", "")  # a real one: three of the jobs are Spark's
 # Each notes that it began, sleeps, and ends as its name says: 0, 3, or by a kill.
 SCRIPT = "echo $$ >> began; sleep {seconds}; echo end >> ended; exit {code}"
+SPARK_JOB = b"""
+import sys
+from pyspark.sql import SparkSession
+open("began", "a").write("x\\n")
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+assert spark.range(1000).selectExpr("sum(id)").first()[0] == 499500
+open("ended", "a").write("end\\n")
+sys.exit(int(sys.argv[1]))
+"""
 
 
-def test_jobs_outlive_the_server(fresh):
+def outlive(server, disturb, times, number):
+    """Submit jobs while `disturb` happens so many times; each must have begun once, ended as it was told, and left nothing."""
     seed = int(os.environ.get("SFBATCH_TEST_SEED", time.time_ns() % 10**6))
-    print(f"seed {seed}, {KILLS} kills, {JOBS} jobs")
+    print(f"seed {seed}, {times} times, {number} jobs")
     rng = random.Random(seed)
-    server = fresh("--memory-mb", "320").start()  # room for 20 jobs of 16 MB
-    server.add_command("sh", "/bin/sh", cluster="local")
     wanted = {}
     stop = threading.Event()
 
-    def submit_all():
+    def submit_one(job_id, body, kill, files=None):
         """As Netflix's client: again after an error, and 409 means that it was taken."""
-        for number in range(JOBS):
-            job_id, code = f"job{number}", rng.choice((0, 3))
+        while not stop.is_set():
+            try:
+                if files:
+                    parts = [("request", (None, json.dumps(body), "application/json"))]
+                    parts += [("attachment", (name, content)) for name, content in files.items()]
+                    answer = server.api.post(f"{server.base}/jobs", files=parts, timeout=30)
+                else:
+                    answer = server.post("jobs", body)
+                if answer.status_code in {202, 409}:
+                    if kill:
+                        wanted[job_id].add("KILLED")
+                        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.05)
+
+    def submit_all():
+        for each in range(3 if SPARK_SUBMIT else 0):
+            job_id, code = f"spark{each}", 3 if each == 1 else 0
+            wanted[job_id] = {"FAILED" if code else "SUCCEEDED"}
+            submit_one(job_id, server.job(["job.py", str(code)], "spark", id=job_id), False, {"job.py": SPARK_JOB})
+        for each in range(number):
+            job_id, code = f"job{each}", rng.choice((0, 3))
             body = server.job(["-c", SCRIPT.format(seconds=round(rng.uniform(0, 3), 2), code=code)], id=job_id)
             wanted[job_id] = {"SUCCEEDED"} if code == 0 else {"FAILED"}
-            kill = rng.random() < 0.2
-            while not stop.is_set():
-                try:
-                    answer = server.post("jobs", body)
-                    if answer.status_code in {202, 409}:
-                        if kill:
-                            wanted[job_id].add("KILLED")
-                            server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
-                        break
-                except requests.RequestException:
-                    pass
-                time.sleep(0.05)
+            submit_one(job_id, body, rng.random() < 0.2)
             time.sleep(rng.uniform(0, 0.1))
 
     submitter = threading.Thread(target=submit_all)
     submitter.start()
-    for _ in range(KILLS):
+    for _ in range(times):
         time.sleep(rng.uniform(0.02, 1.2))
-        server.kill9()
-        server.start(wait=rng.random() < 0.7)  # now and then killed while it starts
+        disturb(rng)
     if server.process.poll() is None:
         server.wait_up()
-    submitter.join(60)
+    submitter.join(60 + 2 * number)
     stop.set()
 
     def all_ended():
         found = server.get("jobs", size=1000).json()["_embedded"]["jobSearchResultList"]
         return (
-            len(found) == JOBS
+            len(found) == len(wanted)
             and all(job["status"] in FINAL for job in found)
             and {j["id"]: j["status"] for j in found}
         )
 
-    states = eventually(all_ended, 90)
+    states = eventually(all_ended, 180)
     print(Counter(states.values()))
     for job_id, state in states.items():
         assert state in wanted[job_id], (job_id, state, wanted[job_id], server.get(f"jobs/{job_id}").json())
@@ -77,6 +98,20 @@ def test_jobs_outlive_the_server(fresh):
             assert len(began) == 1
             assert finished
         assert processes_of(job_id) == []
+
+
+@pytest.mark.timeout(1800 if KILLS > 8 else 300)
+def test_jobs_outlive_the_server(fresh):
+    server = fresh("--memory-mb", "2000" if SPARK_SUBMIT else "320").start()  # room for 20 jobs of 16 MB
+    server.add_command("sh", "/bin/sh", cluster="local")
+    if SPARK_SUBMIT:
+        server.add_command("spark", SPARK_SUBMIT, cluster="local", memory=500)
+
+    def kill(rng):
+        server.kill9()
+        server.start(wait=rng.random() < 0.7)  # now and then killed while it starts
+
+    outlive(server, kill, KILLS, JOBS)
     with sqlite3.connect(server.home / "jobs/jobs.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
