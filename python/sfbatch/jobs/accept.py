@@ -6,6 +6,7 @@ by sending the job again, without the bytes of its attachments, and learns what 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,11 +22,12 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from sfbatch.jobs import catalog, environments
+from sfbatch.jobs.backends.files import TAKEN, base_name, fetch
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.kinds import APPLICATIONS, COMMANDS
 from sfbatch.jobs.problem import Problem, ServerError, conflict, forbidden, not_found, precondition
 from sfbatch.jobs.requests import DEFAULT_TIMEOUT_S, JobRequest
-from sfbatch.jobs.selection import Choice, choices, least_loaded
+from sfbatch.jobs.selection import DEFAULT_BACKEND, Choice, choices, least_loaded
 from sfbatch.jobs.states import ACCEPTED, FAILED, INVALID, MSG_NO_MATCH, MSG_QUEUED
 from sfbatch.jobs.tables import job_tags, jobs, resources
 
@@ -38,14 +40,6 @@ if TYPE_CHECKING:
     from sfbatch.jobs.tokens import Principal
 
 DEFAULT_MEMORY_MB = 1024
-RESERVED = {
-    "stdout",
-    "stderr",
-    "genie",
-    "run",
-    "attempts",
-    "driver",
-}  # names in a job's directory that are the server's
 LONGEST_NAME_BYTES = 200
 CHUNK_BYTES = 1024 * 1024
 ATTACHMENTS = "attachments"  # in the stored request: name, size and sha256 of each
@@ -93,6 +87,7 @@ def accept(
         stored = [_store(attachment, settings.directory / directory) for attachment in attachments]
         if asked.pythonEnvironment:
             _check_environment(settings.directory / directory, asked.pythonEnvironment, attachments)
+        _copy_files(database, asked, settings.directory / directory)
         plain = _plain(asked, job_id, sender)
         row = {
             **plain,
@@ -200,7 +195,7 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
         if (
             not name.strip()
             or name in {".", ".."}
-            or name in RESERVED
+            or name in TAKEN
             or len(name.encode()) > LONGEST_NAME_BYTES
             or any(c in "/\\" or not c.isprintable() for c in name)
         ):
@@ -208,6 +203,25 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
             raise precondition(message)
     if len({name.casefold() for name in names}) < len(names):
         raise precondition("Two attachments have the same name")
+
+
+def _copy_files(database: Database, asked: JobRequest, directory: Path) -> None:
+    """Copy this machine's own files that the job names, so that a later change of them does not reach it.
+
+    Only for a job that would run here: it could read them anyway, and one of a cluster elsewhere could not. What is
+    missing is told when the job is started.
+    """
+    here = [address for address in (*asked.dependencies, *asked.configs) if address.startswith(("file:", "/"))]
+    if not here:
+        return
+    criteria = [criterion.tags for criterion in asked.clusterCriterias]
+    with database.read() as connection:
+        choice = least_loaded(choices(connection, criteria, asked.commandCriteria), {})
+    if choice is None or choice.limits.backend != DEFAULT_BACKEND:
+        return
+    for address in here:
+        with contextlib.suppress(OSError):
+            fetch(address, directory / base_name(address))
 
 
 def _check_environment(directory: Path, name: str, attachments: Sequence[Attachment]) -> None:
@@ -223,7 +237,7 @@ def _check_environment(directory: Path, name: str, attachments: Sequence[Attachm
 
 
 def _reserved() -> str:
-    return ", ".join(sorted(RESERVED))
+    return ", ".join(sorted(TAKEN))
 
 
 def _exists(database: Database, job_id: str) -> bool:

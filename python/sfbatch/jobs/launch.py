@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, select
 
 from sfbatch.jobs import catalog
 from sfbatch.jobs.backends import Launch
+from sfbatch.jobs.backends.files import base_name, file_name
 from sfbatch.jobs.kinds import APPLICATIONS, CLUSTERS, COMMANDS, Kind
 from sfbatch.jobs.problem import Problem
 from sfbatch.jobs.requests import JobRequest, split
@@ -34,7 +33,7 @@ def launch_of(connection: Connection, top: Path, job_id: str) -> Launch:
         return replace(plain, refused=problem.message)
     found = select(resources).where(resources.c.kind == APPLICATIONS.name, resources.c.id.in_(job.applications))
     applications = catalog.with_tags(connection, APPLICATIONS, connection.execute(found))
-    fetch = {_base_name(address): address for address in (*request.dependencies, *request.configs)}
+    fetch = {base_name(address): address for address in (*request.dependencies, *request.configs)}
     for kind, resource in ((CLUSTERS, cluster), (COMMANDS, command), *((APPLICATIONS, a) for a in applications)):
         fetch |= _files_of(kind, resource)
     program = split(command["executable"], "executable")
@@ -62,9 +61,9 @@ def _refusal(job: Any, directory: Path, setup_files: list[str | None]) -> str | 
 
 
 def _files_of(kind: Kind, resource: dict[str, Any]) -> dict[str, str]:
-    folder = f"genie/{kind.one if kind is not APPLICATIONS else kind.name}/{_file_name(resource['id'])}"
+    folder = f"genie/{kind.one if kind is not APPLICATIONS else kind.name}/{file_name(resource['id'])}"
     return {
-        f"{folder}/{place}/{_base_name(address)}": address
+        f"{folder}/{place}/{base_name(address)}": address
         for place, addresses in (("config", resource["configs"]), ("dependencies", resource["dependencies"]))
         for address in addresses
     }
@@ -89,11 +88,11 @@ def _environment(
         "GENIE_CLUSTER_ID": cluster["id"],
         "GENIE_CLUSTER_NAME": cluster["name"],
         "GENIE_CLUSTER_TAGS": ",".join(cluster["tags"]),
-        "GENIE_CLUSTER_DIR": f"{here}/genie/cluster/{_file_name(cluster['id'])}",
+        "GENIE_CLUSTER_DIR": f"{here}/genie/cluster/{file_name(cluster['id'])}",
         "GENIE_COMMAND_ID": command["id"],
         "GENIE_COMMAND_NAME": command["name"],
         "GENIE_COMMAND_TAGS": ",".join(command["tags"]),
-        "GENIE_COMMAND_DIR": f"{here}/genie/command/{_file_name(command['id'])}",
+        "GENIE_COMMAND_DIR": f"{here}/genie/command/{file_name(command['id'])}",
         "GENIE_APPLICATION_DIR": f"{here}/genie/applications",
         **_writable(cluster, command),
     }
@@ -112,14 +111,3 @@ def _writable(cluster: dict[str, Any], command: dict[str, Any]) -> dict[str, str
             readable = names and all(isinstance(name, str) and name.strip() for name in names)
             return {"SFBATCH_WRITE_DATABASES": ",".join(names) if readable else "(none)"}
     return {}
-
-
-def _base_name(address: str) -> str:
-    """The last part of an address, as a file name: `s3://b/x.jar` is `x.jar`."""
-    return _file_name(posixpath.basename(unquote(urlsplit(address).path).rstrip("/")))
-
-
-def _file_name(text: str) -> str:
-    """A name that is one part of a path and stays where it is put."""
-    name = "".join("_" if c in "/\\" or not c.isprintable() else c for c in text)
-    return name if name.strip(".") and name not in {"stdout", "stderr", "genie"} else f"_{name}"

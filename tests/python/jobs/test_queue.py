@@ -174,3 +174,17 @@ def test_a_waiting_job_is_killed_at_once_and_never_runs(fresh):
     server.api.delete(f"{server.base}/jobs/{first}", timeout=10)
     assert server.ended(first)["status"] == "KILLED"
     assert not (server.directory(waiting) / "ran").exists()
+
+
+def test_a_waiting_job_does_not_see_later_changes_of_its_dependencies(fresh, tmp_path):
+    server = fresh("--memory-mb", "20").start()
+    server.add_command("sh", "/bin/sh", cluster="local")
+    first = server.submit(["-c", "sleep 30"])
+    server.running(first)
+    path = tmp_path / "lib.txt"
+    path.write_text("then")
+    waiting = server.submit(["-c", "cat lib.txt"], dependencies=[path.as_uri()])
+    path.write_text("now")
+    server.api.delete(f"{server.base}/jobs/{first}", timeout=10)
+    assert server.ended(waiting)["status"] == "SUCCEEDED"
+    assert server.output(waiting).text == "then"

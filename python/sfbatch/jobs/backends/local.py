@@ -7,19 +7,18 @@ import fcntl
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from sfbatch.errors import SfBatchError, SparkError
 from sfbatch.jobs import kit
 from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
 from sfbatch.jobs.backends.ending import ended, read
+from sfbatch.jobs.backends.files import fetch
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.environments import Environments, Python
 from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
@@ -58,7 +57,8 @@ class LocalBackend:
             if launch.refused:
                 raise OSError(launch.refused)
             for name, address in launch.fetch.items():
-                _fetch(address, directory / name)
+                if not (directory / name).exists():  # it was copied when the job was submitted
+                    fetch(address, directory / name)
             arguments, environment = self._prepared(launch)
         except (OSError, SfBatchError) as error:
             if _end_unstarted(directory, Reason.NOT_STARTED):
@@ -164,17 +164,3 @@ def _is_alive(directory: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _fetch(address: str, target: Path) -> None:
-    """Copy a file of this machine to the job's directory, whole or not at all. Raises OSError for any other address."""
-    parts = urlsplit(address)
-    if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
-        raise OSError(f"{address}: the local back end fetches only files of its own machine (file:///...)")
-    source = Path(unquote(parts.path) if parts.scheme else address)
-    if not source.is_absolute():
-        raise OSError(f"{address}: not an absolute path")
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.copyfile(source, part)
-    part.rename(target)
