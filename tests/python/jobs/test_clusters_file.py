@@ -96,3 +96,32 @@ def test_a_file_that_says_nothing_sensible_changes_nothing(server):
 def test_without_a_server_it_says_so(server):
     server.stop()
     assert "[SFBATCH_SERVER_DOWN]" in apply(server, example(), code=1)
+
+
+def test_the_example_for_emr_is_taken_and_what_would_fail_later_is_refused_now(server):
+    text = (EXAMPLE.parent / "clusters-emr.yaml").read_text()
+    apply(server, text, "--yes")
+    ours = server.get("clusters/emr-dev-1").json()["metadata"]["sfbatch"]
+    assert (ours["backend"], ours["emr"]["clusterId"], ours["maxRunningJobs"]) == ("emr-steps", "j-DEV", 10)
+    assert server.get("commands/emr-spark-4.0").json()["metadata"] == {"sfbatch": {"spark": "4.0"}}
+    assert apply(server, text, "--yes") == "nothing to do\n"
+    for change, message in (
+        (
+            {"clusters": {"x": {"limits": {"backend": "emr"}}}},
+            "the backend is one of local, emr-steps, emr-serverless, not 'emr'",
+        ),
+        ({"clusters": {"x": {"limits": {"backend": "emr-steps"}}}}, "needs emr.clusterId"),
+        ({"clusters": {"x": {"emr": {"region": "r"}}}}, "the backend local has no use for emr.region"),
+        ({"commands": {"x": {"executable": "x", "spark": "3.4"}}}, 'spark is "3.5", "4.0", "installed", not'),
+    ):
+        assert message in apply(server, change, "--yes", code=1)
+    both = {
+        "commands": {
+            "x": {"executable": "x", "spark": "3.5", "limits": {"writeDatabases": ["dev"]}, "metadata": {"team": "a"}}
+        }
+    }
+    apply(server, both, "--yes")
+    assert server.get("commands/x").json()["metadata"] == {
+        "team": "a",
+        "sfbatch": {"writeDatabases": ["dev"], "spark": "3.5"},
+    }

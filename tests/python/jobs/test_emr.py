@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+from collections import Counter
 from datetime import datetime, timezone
 
 import pytest
@@ -11,12 +12,14 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emr.models import emr_backends
 from moto.emrserverless.models import emrserverless_backends
+from sfbatch.jobs import kit
 from sfbatch.jobs.backends import Phase, Reason, remote, s3
 from sfbatch.jobs.backends.aws import Clients
 from sfbatch.jobs.backends.emr_serverless import EmrServerless
 from sfbatch.jobs.backends.emr_steps import EmrSteps
 from sfbatch.jobs.backends.remote import RemoteBackend, Run, Seen
 from sfbatch.jobs.settings import Settings
+from sfbatch.jobs.spark_submit import SparkSubmit
 from sfbatch.jobs.verdict import verdict
 
 SPARK = ["spark-submit"]
@@ -228,6 +231,15 @@ def test_a_job_that_is_to_end_before_it_was_sent_is_never_sent(kind):
     assert kind.backend.poll("j", launch.directory).reason is Reason.KILLED
 
 
+def test_a_job_that_is_to_end_while_it_is_being_sent_is_not_sent(kind):
+    launch = kind.launch()
+    kind.service.prepare(launch).write(launch.directory)  # the server died here
+    kind.backend.kill("j", launch.directory)
+    kind.backend.submit(launch)
+    assert kind.runs() == []
+    assert kind.backend.poll("j", launch.directory).reason is Reason.KILLED
+
+
 def test_a_run_the_service_forgot_is_lost(kind):
     launch = kind.launch()
     kind.backend.submit(launch)
@@ -294,6 +306,58 @@ def test_a_step_has_our_id_in_its_name_and_its_files_in_s3(steps):
     )  # fmt: skip
     found = CLIENTS.get("s3", REGION).get_object(Bucket=BUCKET, Key="sfbatch/jobs/j-0123456789ab/lib.zip")
     assert found["Body"].read() == b"lib.zip"
+
+
+def test_sfbatch_and_python_packages_travel_with_a_spark_job_and_are_uploaded_once(kind, monkeypatch):
+    jar = kind.tmp_path / "sfbatch-spark-3.5_2.12-0.1.0.jar"
+    jar.write_text("a jar")
+    monkeypatch.setattr(kit, "jar_for", lambda line: jar)
+    kind.emr["python"] = {"path": "/usr/bin/python3.9", "version": "3.9", "platform": "x86_64-manylinux_2_28"}
+    directory = kind.launch().directory
+    (directory / "job.py").write_text("x")
+    (directory / "requirements.txt").write_text(f"# none for {kind.name}\n")
+    asked, mode = [], ["--deploy-mode", "cluster"] if kind.name == "steps" else []
+    client = CLIENTS.get("s3", REGION)
+    client.meta.events.register(
+        "before-call.s3.PutObject", lambda params, **_: asked.append(params["url_path"]), unique_id="seen"
+    )
+    for attempt in (1, 2):
+        requirements = directory / "requirements.txt"
+        launch = kind.launch([*mode, "job.py"], spark="3.5", requirements=requirements, attempt=attempt)
+        words = kind.service.prepare(launch).words
+    client.meta.events.unregister("before-call.s3.PutObject", unique_id="seen")
+    line = SparkSubmit.parse(words[words.index("spark-submit") + 1 :] if kind.name == "steps" else words)
+    assert line.lists["--jars"][0].endswith("/sfbatch-spark-3.5_2.12-0.1.0.jar")
+    assert line.lists["--py-files"][0].startswith(f"s3://{BUCKET}/sfbatch/kit/")
+    (archive,) = line.lists["--archives"]
+    assert archive.startswith(f"s3://{BUCKET}/sfbatch/environments/")
+    assert archive.endswith(".tar.gz#environment")
+    assert line.rest == [f"s3://{BUCKET}/sfbatch/jobs/j-0123456789ab/job.py"]
+    assert line.conf["spark.sql.extensions"] == "sfbatch.SfBatchExtensions"
+    assert line.conf["spark.executorEnv.PYSPARK_PYTHON"] == "./environment/bin/python"
+    driver = "spark.yarn.appMasterEnv" if kind.name == "steps" else "spark.emr-serverless.driverEnv"
+    assert line.conf[f"{driver}.PYSPARK_PYTHON"] == "./environment/bin/python"
+    assert line.conf[f"{driver}.SFBATCH_JOB_ID"] == "j"
+    uploads = Counter(path.rpartition("/")[2].partition("-")[0] for path in asked)
+    assert (uploads["job.py"], uploads["sfbatch"]) == (2, 2)  # ours are the jar and the package, once each
+    assert sum(path.endswith(".tar.gz") for path in asked) == 1
+    assert not [path for path in asked if "requirements" in path]
+
+
+def test_what_the_server_says_to_the_driver_counts(steps):
+    conf = [
+        "--deploy-mode",
+        "cluster",
+        "--conf",
+        "spark.yarn.appMasterEnv.SFBATCH_WRITE_DATABASES=*",
+        "--conf",
+        "spark.sfbatch.job-id=x",
+    ]
+    launch = steps.launch([*conf, "s3://lake/job.py"], environment={"SFBATCH_WRITE_DATABASES": "dev_*"})
+    words = steps.service.prepare(launch).words
+    line = SparkSubmit.parse(words[words.index("spark-submit") + 1 :])
+    assert line.conf["spark.yarn.appMasterEnv.SFBATCH_WRITE_DATABASES"] == "dev_*"
+    assert line.conf["spark.sfbatch.job-id"] == "j"
 
 
 def test_another_program_gets_the_addresses_of_its_files(steps):

@@ -165,7 +165,7 @@ class RemoteBackend:
             return
         run = self._note_ending(directory, "killed")
         if run is None:
-            write_end(directory, Report(Phase.ENDED, finished_ms=now_ms(), reason=Reason.KILLED, exit_code=999))
+            write_end(directory, _killed())
         else:
             self._watch(job_id, directory)
 
@@ -264,7 +264,7 @@ class RemoteBackend:
                 self._update(directory, run_id=found)
                 return
         if run.ending and not _may_still_show_up(run):
-            write_end(directory, Report(Phase.ENDED, finished_ms=now_ms(), reason=Reason.KILLED, exit_code=999))
+            write_end(directory, _killed())
 
     def _watch(self, job_id: str, directory: Path) -> None:
         with self._lock:
@@ -285,6 +285,9 @@ class RemoteBackend:
 
     def _send(self, run: Run, directory: Path) -> None:
         if run.run_id is not None:
+            return
+        if run.ending and run.asked_ms is None:
+            write_end(directory, _killed())
             return
         if run.asked_ms is not None:
             found = self._service.find(run)
@@ -324,6 +327,10 @@ class RemoteBackend:
     def _forget(self, job_id: str) -> None:
         for known in (self._watched, self._reports, self._tried_ms, self._cancelled_ms):
             known.pop(job_id, None)
+
+
+def _killed() -> Report:
+    return Report(Phase.ENDED, finished_ms=now_ms(), reason=Reason.KILLED, exit_code=999)
 
 
 def _may_still_show_up(run: Run) -> bool:
