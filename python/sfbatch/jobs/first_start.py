@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from sfbatch.errors import SparkError
+from sfbatch.installed import installed_spark
 from sfbatch.jobs import catalog
 from sfbatch.jobs.kinds import CLUSTERS, COMMANDS
 from sfbatch.jobs.requests import Cluster, Command
@@ -52,9 +52,11 @@ def _fill(connection: Connection) -> None:
 
 
 def _spark_submit() -> str:
-    """The Spark that `sfbatch.configure_spark` would use: SPARK_HOME, else pip's, else PATH's."""
-    home = os.environ.get("SPARK_HOME")
-    if home:
-        return str(Path(home) / "bin/spark-submit")
-    beside = Path(sys.executable).with_name("spark-submit")
-    return str(beside) if beside.exists() else shutil.which("spark-submit") or "spark-submit"
+    """The Spark that `sfbatch.configure_spark` would use: SPARK_HOME, else pip's, else PATH's.
+
+    Of pip's Spark the script in its own directory: the one beside `python` looks for Spark with PATH's `python3`.
+    """
+    try:
+        return str(installed_spark().home / "bin/spark-submit")
+    except SparkError:
+        return shutil.which("spark-submit") or "spark-submit"

@@ -119,10 +119,11 @@ class SparkSubmit:
                 self.add(option, self.conf.pop(setting).split(","))
 
 
-def with_sfbatch(line: SparkSubmit, jar: str, package: str) -> None:
+def with_sfbatch(line: SparkSubmit, jar: str, package: str | None) -> None:
     """Add our jar, our Python package and our settings; extensions and a catalog that are set already stay."""
     line.add("--jars", [jar])
-    line.add("--py-files", [package])
+    if package:
+        line.add("--py-files", [package])
     extensions = [name for name in line.conf.get("spark.sql.extensions", "").split(",") if name]
     ours = "sfbatch.SfBatchExtensions"
     line.conf["spark.sql.extensions"] = ",".join(extensions if ours in extensions else [*extensions, ours])

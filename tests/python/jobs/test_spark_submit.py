@@ -86,6 +86,21 @@ def test_a_local_spark_job_gets_our_jar_package_and_settings(tmp_path, monkeypat
     ]  # fmt: skip
 
 
+def test_the_spark_of_a_first_start_runs_with_the_python_it_is_installed_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
+    monkeypatch.setattr(local.kit, "jar_for", lambda line: f"/jars/{line}.jar")
+    asked = launch(tmp_path, "", spark="installed")
+    asked = asked.__class__(**{**asked.__dict__, "arguments": ["spark-submit", "job.py"], "program": ["spark-submit"]})
+    words, environment = LocalBackend(Settings(home=tmp_path))._prepared(asked)
+    assert environment == {"PYSPARK_PYTHON": sys.executable}
+    assert words[:3] == ["spark-submit", "--jars", "/jars/installed.jar"]
+    assert "--py-files" not in words  # it has sfbatch
+    monkeypatch.setenv("PYSPARK_PYTHON", "/opt/python")  # an operator's choice stays
+    words, environment = LocalBackend(Settings(home=tmp_path))._prepared(asked)
+    assert environment == {}
+    assert "--py-files" in words
+
+
 def test_without_a_jar_for_its_spark_a_job_is_refused_unless_it_takes_what_is_installed(tmp_path, monkeypatch):
     backend = LocalBackend(Settings(home=tmp_path))
     asked = launch(tmp_path, "")

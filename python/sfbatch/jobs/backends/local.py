@@ -93,11 +93,16 @@ class LocalBackend:
             environment = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
             if re.fullmatch(r"python[\d.]*", Path(words[0]).name):
                 words[0] = python
+        # The Python that Spark is installed for, not PATH's; it has sfbatch, and needs no copy.
+        own = launch.spark == "installed" and not launch.requirements and "PYSPARK_PYTHON" not in self._environment
+        if own:
+            environment = {"PYSPARK_PYTHON": sys.executable}
         if is_spark_submit(launch.program):
             line = SparkSubmit.parse(words[1:])
             if launch.spark:
                 try:
-                    with_sfbatch(line, str(kit.jar_for(launch.spark)), str(kit.package_zip(top / "kit")))
+                    jar, package = kit.jar_for(launch.spark), None if own else str(kit.package_zip(top / "kit"))
+                    with_sfbatch(line, str(jar), package)
                 except SparkError as error:
                     if launch.spark != "installed":
                         raise
