@@ -16,7 +16,7 @@ def environment(server, **more):
 def sfbatch(server, *arguments, ok=0, **options):
     """Run to the end; the finished process. Fails when the exit code is not `ok`."""
     done = subprocess.run(
-        [*COMMAND, *arguments], env=environment(server), capture_output=True, text=True, timeout=60, **options
+        [*COMMAND, *arguments], env=environment(server), capture_output=True, text=True, timeout=120, **options
     )
     assert done.returncode == ok, (done.returncode, done.stdout, done.stderr)
     return done

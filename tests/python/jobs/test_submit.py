@@ -61,9 +61,9 @@ def test_without_wait_the_id_is_all_that_stdout_has(live, script):
 
 def test_a_job_killed_by_another_hand_ends_the_wait_with_137(live, script):
     waiting = started(live, *SUBMIT, "--id", "victim", "--wait", script("import time; time.sleep(60)"))
-    live.running(eventually(lambda: live.get("jobs/victim").status_code == 200 and "victim"))
+    live.running(eventually(lambda: live.get("jobs/victim").status_code == 200 and "victim", for_s=60), for_s=60)
     assert "asked to end" in sfbatch(live, "jobs", "kill", "victim").stdout
-    assert waiting.wait(30) == 137
+    assert waiting.wait(90) == 137
     assert "KILLED" in waiting.stderr.read()
 
 
@@ -72,7 +72,7 @@ def test_what_ends_a_waiting_command_without_a_terminal_ends_its_job(live, scrip
     waiting = started(live, *SUBMIT, "--wait", script("import time; print('up', flush=True); time.sleep(60)"))
     assert waiting.stdout.readline() == "up\n"
     waiting.send_signal(number)
-    assert waiting.wait(30) == 137
+    assert waiting.wait(90) == 137
     assert live.get(f"jobs/{newest(live)}").json()["status"] == "KILLED"
 
 
@@ -81,7 +81,7 @@ def test_the_job_runs_on_when_asked_to_be_left(live, script):
     waiting = started(live, *SUBMIT, "--on-interrupt", "leave", "--wait", path)
     assert waiting.stdout.readline() == "up\n"
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(30) == 130
+    assert waiting.wait(90) == 130
     job_id = newest(live)
     assert job_id in waiting.stderr.read()
     assert live.status(job_id) == "RUNNING"
@@ -108,7 +108,7 @@ def test_ctrl_c_on_a_terminal_asks(live, script, answer, code, status):
     process.send_signal(signal.SIGINT)
     read_until(b"Kill job")
     os.write(master, answer.encode())
-    assert process.wait(30) == code
+    assert process.wait(90) == code
     job_id = newest(live)
     assert live.status(job_id) == status
     live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
@@ -122,7 +122,7 @@ def test_a_log_is_followed_while_the_job_writes_it(live, script):
     lines = [following.stdout.readline() for _ in range(2)]
     assert live.status(job_id) == "RUNNING"
     assert lines + following.stdout.readlines() == ["0\n", "1\n", "2\n", "3\n"]
-    assert following.wait(10) == 0
+    assert following.wait(60) == 0
 
 
 def test_what_could_command_a_terminal_is_not_obeyed(live, script):
@@ -228,7 +228,7 @@ def test_what_cannot_be_done_is_one_line_with_a_code(live, arguments, code):
     done = sfbatch(live, *arguments, ok=1)
     assert done.stderr.startswith(f"[{code}]")
     assert len(done.stderr.splitlines()) == 1
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # nothing is tried again
 
 
 def test_without_a_server_it_says_how_to_start_one(tmp_path):
