@@ -78,10 +78,11 @@ format: .venv/lint/.installed ## let the formatters decide
 bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceberg on TPC-H lineitem
 	$(call say,benchmarks)
 	UV=$(abspath $(UV)) benchmarks/run
+	$(MAKE) load
 
 load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
 	$(call say,the job server under load)
-	.venv/jobs/bin/python benchmarks/jobs_load.py
+	.venv/jobs/bin/python benchmarks/jobs_load.py --report benchmarks/JOBS.md
 
 wheel: $(WHEEL) ## both jars in one wheel, in python/dist/
 
