@@ -58,7 +58,7 @@ class Live:
             assert self.process.poll() is None, self.log_text()
             try:
                 return requests.get(f"{self.url}/actuator/health", timeout=5).status_code == 200
-            except requests.ConnectionError:
+            except requests.RequestException:  # not there yet, or the machine is busy
                 return False
 
         eventually(up, for_s, every_s=0.02)
