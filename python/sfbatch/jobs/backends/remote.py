@@ -211,7 +211,10 @@ class RemoteBackend:
                 log.warning("cannot tell how the jobs of a cluster are", extra={"cluster": place, "why": str(error)})
                 continue
             for job_id, run in there.items():
-                self._take(job_id, watched[job_id], run, seen.get(job_id))
+                try:
+                    self._take(job_id, watched[job_id], run, seen.get(job_id))
+                except Exception:  # one job's trouble must not stop the others
+                    log.exception("cannot tell how a job is", extra={"job_id": job_id})
 
     def _take(self, job_id: str, directory: Path, run: Run, seen: Seen | None) -> None:
         if seen is None:
