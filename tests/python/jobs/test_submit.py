@@ -115,12 +115,14 @@ def test_ctrl_c_on_a_terminal_asks(live, script, answer, code, status):
     os.close(master)
 
 
-def test_a_log_is_followed_while_the_job_writes_it(live, script):
-    text = "import sys, time\nfor i in range(4):\n  print(i, flush=True)\n  time.sleep(0.5)\n"
+def test_a_log_is_followed_while_the_job_writes_it(live, script, tmp_path):
+    go = tmp_path / "go"
+    text = f"import os, time\nfor i in range(4):\n  print(i, flush=True)\n  while i == 1 and not os.path.exists({str(go)!r}): time.sleep(0.1)\n"
     job_id = sfbatch(live, *SUBMIT, script(text)).stdout.strip()
     following = started(live, "jobs", "logs", "-f", "--stdout", job_id)
     lines = [following.stdout.readline() for _ in range(2)]
     assert live.status(job_id) == "RUNNING"
+    go.touch()
     assert lines + following.stdout.readlines() == ["0\n", "1\n", "2\n", "3\n"]
     assert following.wait(60) == 0
 
