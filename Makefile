@@ -32,14 +32,12 @@ test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test
 
-test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## the Python tests, both Sparks at once; choose with PYTEST='-k history'
-	$(call say,Python tests on Spark 3.5 and 4.0)
-	run() { .venv/spark-$$1/bin/python -m pytest -v -c tests/python/pytest.ini tests/python $(PYTEST) 2>&1 | sed -u "s/^/[$$1] /"; }
-	run 3.5 & first=$$!
-	run 4.0 & second=$$!
-	failed=0
-	wait $$first || failed=1
-	wait $$second || failed=1
+test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## the Python tests, both Sparks; choose with PYTEST='-k history'
+	@failed=0
+	for spark in 3.5 4.0; do
+	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
+	  .venv/spark-$$spark/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
+	done
 	exit $$failed
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
@@ -123,7 +121,7 @@ $(UV):
 .venv/spark-%/.installed: tests/python/requirements-%.txt $(UV)
 	$(call say,making the environment of Spark $* (PySpark is some 400 MB))
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/spark-$*
-	$(UV) pip sync -q --python .venv/spark-$*/bin/python --require-hashes $<
+	$(UV) pip sync --python .venv/spark-$*/bin/python --require-hashes $<
 	touch $@
 
 .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed

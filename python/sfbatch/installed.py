@@ -56,13 +56,12 @@ def installed_spark() -> InstalledSpark:
             match = re.fullmatch(r"spark-core_(\d+\.\d+)-(\d+\.\d+\.\d+.*)\.jar", jar.name)
             if match:
                 return InstalledSpark(home, match[2], match[1])
+    if named:
+        raise SparkError("SFBATCH_SPARK_NOT_FOUND", f"SPARK_HOME={named} is no Spark directory. Mend it, or unset it.")
     looked = f" (looked in {', '.join(str(home) for home in candidates)})" if candidates else ""
     raise SparkError(
         "SFBATCH_SPARK_NOT_FOUND",
-        f"SPARK_HOME={named} is no Spark directory. Mend it, or unset it."
-        if named
-        else f"no Spark is installed{looked}. "
-        "Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
+        f"no Spark is installed{looked}. Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
     )
 
 

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionStyle}
+import _root_.sfbatch.{BatchId, PartitionStyle, SfBatchException}
 import java.nio.file.{Files, Path, Paths}
 import java.time.Instant
 import org.apache.hadoop.conf.Configuration
@@ -8,6 +8,8 @@ import org.apache.hadoop.mapreduce.{Job, JobID, TaskAttemptContext, TaskAttemptI
 import org.apache.hadoop.mapreduce.lib.output.FileOutputFormat
 import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
 import org.apache.spark.internal.io.FileNameSpec
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.execution.metric.SQLMetric
 import scala.jdk.CollectionConverters._
 
 /** The committer by itself, on a local directory. */
@@ -67,7 +69,7 @@ class BatchCommitterSuite extends munit.FunSuite {
     lost._1.abortTask(lost._2)
     writer.driver.commitJob(writer.job, Seq(message))
     assertEquals(tree(root), Seq(s"20161001/$first/part-00000-uuid-$first-0.parquet"))
-    assert(!Files.exists(root.resolve("_temporary")))
+    assertEquals(Files.list(root.resolve("_temporary")).count, 0L)
     late._1.abortTask(late._2)
     assertEquals(tree(root).size, 1)
   }
@@ -84,7 +86,7 @@ class BatchCommitterSuite extends munit.FunSuite {
     one.driver.commitJob(one.job, messages)
     two.driver.commitJob(two.job, Seq(other))
     assertEquals(tree(root).map(_.split("/")(1)), Seq(first.value, second.value))
-    assertEquals(Files.list(root).iterator.asScala.map(_.getFileName.toString).toSeq, Seq("20161001"))
+    assertEquals(Files.list(root.resolve("_temporary")).count, 0L)
   }
 
   test("no file outside the batch directory") {
@@ -97,6 +99,18 @@ class BatchCommitterSuite extends munit.FunSuite {
       executor.newTaskTempFile(context, Some("date=1/hour=2"), FileNameSpec("", ".parquet"))
     )
     intercept[IllegalStateException](executor.newFile(Seq("20161001"), "../x"))
+  }
+
+  test("a file that is gone when its writer closes it counts as none only if it had no rows") {
+    val conf = new org.apache.spark.util.SerializableConfiguration(new Configuration())
+    val root = Files.createTempDirectory("committer")
+    val counter = new WrittenFiles(conf, PartitionStyle.Value, 0, new SQLMetric("sum"), (_, _) => ()).newTaskInstance()
+    val file = s"$root/$first/part-0.parquet"
+    counter.newFile(file)
+    counter.closeFile(file)
+    counter.newRow(file, InternalRow.empty)
+    val e = intercept[SfBatchException](counter.closeFile(file))
+    assertEquals(e.code, "SFBATCH_FILES_DIFFER", e.getMessage)
   }
 
   test("distinct batch IDs have distinct attempt directories") {

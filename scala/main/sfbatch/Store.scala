@@ -32,16 +32,19 @@ object Store {
 
   /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED where exclusive creation is not to be had */
   def of(path: Path, conf: Configuration): Store = {
-    val fs = path.getFileSystem(conf)
-    fs.getScheme match {
-      case "file" => new LocalStore(fs)
-      case scheme =>
-        throw new SfBatchException(
-          "SFBATCH_STORE_UNSUPPORTED",
-          s"'$path': tables on $scheme:// cannot be written by this release, which knows local disk only. Put the table's LOCATION on file://."
-        )
-    }
+    val fs =
+      try path.getFileSystem(conf)
+      catch { // no class for it, or one whose jar is not there
+        case e @ (_: IOException | _: RuntimeException) => throw unsupported(path, path.toUri.getScheme, e)
+      }
+    if (fs.getScheme == "file") new LocalStore(fs) else throw unsupported(path, fs.getScheme, null)
   }
+
+  private def unsupported(path: Path, scheme: String, cause: Throwable) = new SfBatchException(
+    "SFBATCH_STORE_UNSUPPORTED",
+    s"'$path': tables on $scheme:// cannot be written by this release, which knows local disk only. Put the table's LOCATION on file://.",
+    cause
+  )
 
   /** File system trouble in the product's words; everything else as it is. */
   def guarded[T](what: => String)(body: => T): T =
@@ -129,5 +132,5 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
 
   def exists(path: Path): Boolean = Files.exists(local(path))
   def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(make(local(path)))
-  def qualified(path: Path): Path = fs.makeQualified(path)
+  def qualified(path: Path): Path = path.makeQualified(fs.getUri, fs.getWorkingDirectory) // may be another system's
 }

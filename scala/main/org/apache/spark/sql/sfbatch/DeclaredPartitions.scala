@@ -1,6 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.{SfBatchException, Table}
+import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions.{Attribute, AttributeReference, EqualTo, Expression, PredicateHelper}
@@ -66,11 +67,11 @@ object DeclaredPartitions {
     /** The one partition that `a = 1 AND b = 'x'` names when every partition column is there; it need not exist. */
     private def named: Option[Seq[String]] = {
       val equals = splitConjunctivePredicates(condition(Nil)).collect {
-        case EqualTo(a: Attribute, e) if e.foldable => a.name -> e
-        case EqualTo(e, a: Attribute) if e.foldable => a.name -> e
+        case EqualTo(a: Attribute, e) if e.foldable => lower(a.name) -> e
+        case EqualTo(e, a: Attribute) if e.foldable => lower(a.name) -> e
       }.toMap
       val texts = columns.map { c =>
-        equals.get(c.name).map { e =>
+        equals.get(lower(c.name)).map { e =>
           val value = e.eval(InternalRow.empty)
           if (value == null) null else PartitionValues.text(value, e.dataType, c.dataType)
         }
@@ -97,6 +98,7 @@ object DeclaredPartitions {
       Filter(parsed, LocalRelation(if (candidates.isEmpty) columns else columns :+ index, rows))
     }
 
+    private def lower(name: String): String = name.toLowerCase(Locale.ROOT)
     private def refuse(e: AnalysisException): Nothing =
       bad(
         s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getSimpleMessage}"

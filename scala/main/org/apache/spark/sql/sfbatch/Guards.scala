@@ -15,7 +15,7 @@ import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
-import org.apache.spark.sql.execution.datasources.InsertIntoHadoopFsRelationCommand
+import org.apache.spark.sql.execution.datasources.{CreateTable, InsertIntoHadoopFsRelationCommand}
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
 import org.apache.spark.sql.sfbatch.Shims.Session
@@ -148,10 +148,23 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case d: InsertIntoDir
         if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
       at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
+    case CreateTable(description, _, Some(_))
+        if !description.provider.exists(_.equalsIgnoreCase("sfbatch")) &&
+          description.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
+      at(new Path(description.storage.locationUri.get), deleted = true, "CREATE TABLE ... AS SELECT")
+    case i: InsertIntoStatement if i.table.resolved && others(i.table).exists(tableAt(_, i.overwrite).isDefined) =>
+      at(others(i.table).get, i.overwrite, "INSERT of another table")
     case w: InsertIntoHadoopFsRelationCommand
         if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
       at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
     case Dropped(t) if writable.refusal(t.database).isDefined => throw writable.refusal(t.database).get
+    case CreateTableLikeCommand(to, from, _, provider, properties, _)
+        if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"CREATE TABLE ${to.unquotedString} LIKE ${from.unquotedString} USING sfbatch: Spark makes it without sfbatch, a table that neither reads nor writes. " +
+          s"Instead: CREATE TABLE ${to.unquotedString} USING sfbatch PARTITIONED BY (...) AS SELECT * FROM ${from.unquotedString} WHERE false."
+      )
     case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
     case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
   }
@@ -238,6 +251,14 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case _ => None
   }
 
+  /** Where another table keeps its files. */
+  private def others(target: LogicalPlan): Option[Path] =
+    WriteRule
+      .target(EliminateSubqueryAliases(target))
+      .filterNot(OurTable.isOurs)
+      .flatMap(_.storage.locationUri)
+      .map(new Path(_))
+
   private def ourTablesIn(database: String): Seq[String] = {
     val catalog = session.sessionState.catalog
     if (!catalog.databaseExists(database)) Nil
@@ -271,14 +292,15 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   private def kept(key: String): Boolean =
     key.startsWith(
       "sfbatch."
-    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
+    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional" ||
+      TableSpecs.saysHowFilesAreRead(key)
 
   private def keptProperty(table: CatalogTable, keys: Iterable[String]): Nothing =
     no(
       table,
       s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')",
-      "sfbatch keeps these itself",
-      s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
+      "sfbatch keeps these itself, and how published files are read stays",
+      s"CREATE TABLE <new> USING sfbatch OPTIONS (...) TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
     )
 
   private def rowLevel(table: CatalogTable, verb: String): Nothing =

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{Column, Format, PartitionStyle, SfBatchException, Table, TableSpec}
+import _root_.sfbatch.{Column, Format, PartitionStyle, SfBatchException, Store, Table, TableSpec}
 import java.util.Locale
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
@@ -93,7 +93,7 @@ object TableSpecs {
       partitionColumns = partitionColumns,
       location = description.storage.locationUri.map(new Path(_)).map { path =>
         val absolute = if (path.isAbsolute) path else new Path(new Path(databaseLocation), path)
-        absolute.getFileSystem(session.sessionState.newHadoopConf()).makeQualified(absolute)
+        Store.of(absolute, session.sessionState.newHadoopConf()).qualified(absolute)
       },
       comment = description.comment,
       properties = description.properties - Table.FormatName - Table.Style ++ compression ++ options.filter {
@@ -173,7 +173,18 @@ object TableSpecs {
     if (key.startsWith("spark.sql.")) badOption(key, "names beginning with 'spark.sql.' are Spark's own")
     if (Set("external.table.purge", "auto.purge", "transactional")(key) && value.equalsIgnoreCase("true"))
       badOption(key, "an sfbatch table keeps its files and its own history; leave it out")
+    if (saysHowFilesAreRead(key))
+      badOption(
+        key,
+        s"only OPTIONS say how files are read, those of a text table: ${textOptions.keys.toSeq.sorted.mkString(", ")}"
+      )
   }
+
+  /** What Hive takes from a table's properties, before the SerDe's own: files written without would be misread. */
+  def saysHowFilesAreRead(property: String): Boolean =
+    property.matches(
+      """serialization\..*|(field|escape|collection|colelction|mapkey|line|quote)\.delim|timestamp\.formats|skip\.(header|footer)\.line\.count"""
+    )
 
   private def checkOptions(keys: Set[String], format: Format): Unit = {
     val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ writeOptions

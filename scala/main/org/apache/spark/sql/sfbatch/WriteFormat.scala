@@ -39,7 +39,7 @@ object WriteFormat extends V1WritesHiveUtils {
       case other =>
         throw new SfBatchException(
           "SFBATCH_UNSUPPORTED",
-          s"${table.identifier.unquotedString} holds '$other' files (SerDe $serde), which sfbatch reads and rolls back but does not write. " +
+          s"${table.identifier.unquotedString} holds '$other' files (SerDe $serde, input format ${table.storage.inputFormat.getOrElse("")}), which sfbatch reads and rolls back but does not write. " +
             "Write into a table STORED AS Parquet, ORC or text."
         )
     }
@@ -68,10 +68,13 @@ object WriteFormat extends V1WritesHiveUtils {
       case files => files
     }
 
+  /** By the properties that readers go by: a table property hides the SerDe's of its name (MetaStoreUtils.getSchema,
+    * Hive 2.3.9).
+    */
   private def sink(table: CatalogTable): FileSinkDesc = {
     val properties = new Properties
     def set(key: String, value: String): Unit = properties.setProperty(key, value)
-    table.storage.properties.foreach { case (key, value) => set(key, value) }
+    (table.storage.properties ++ table.properties).foreach { case (key, value) => set(key, value) }
     set(serdeConstants.LIST_COLUMNS, table.dataSchema.map(_.name).mkString(","))
     set(serdeConstants.LIST_COLUMN_TYPES, table.dataSchema.map(_.dataType.catalogString).mkString(":"))
     set(serdeConstants.SERIALIZATION_LIB, table.storage.serde.get)
