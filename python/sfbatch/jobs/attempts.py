@@ -1,7 +1,7 @@
 """A job that failed runs again when its policy says so; what an attempt left is set aside before the next begins.
 
-An attempt's files go to `attempts/N`. That directory is made last, by a rename, so an attempt that is being set aside
-when the server dies is set aside by the next one, and is never taken for the attempt that follows it.
+An attempt's files go to `attempts/N`; `genie` goes late, since a back end tells by it how the attempt ended. So an
+attempt that is being set aside when the server dies is set aside by the next, and is never taken for the one after it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfbatch.jobs import states
 from sfbatch.jobs.backends import Phase, Reason, Report
+from sfbatch.jobs.backends.wrapper import LAUNCHED
 from sfbatch.jobs.clock import now_ms
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ MOVED = (
     "driver",
     "initFailureDetails.txt",
     "genie",
-)  # `genie` last: a back end goes by what is in it
+    LAUNCHED,
+)
 LONGEST_DELAY_S = 600
 _AGAIN = {Reason.EXITED, Reason.INTERRUPTED}
 
@@ -53,20 +55,27 @@ def next_attempt(attempt: int, retries: int, delay_s: int, why: str) -> dict[str
 
 
 def is_set_aside(directory: Path, attempt: int) -> bool:
-    """Whether an attempt is over and its files are being, or have been, moved away."""
-    return (directory / "attempts" / str(attempt)).exists() or _part(directory, attempt).exists()
+    """Whether an attempt's end was moved away. What the job itself may call `attempts` says nothing about that."""
+    moved = (_part(directory, attempt), _done(directory, attempt))
+    return not (directory / "genie").exists() and any((place / "genie").exists() for place in moved)
 
 
 def set_aside(directory: Path, attempt: int) -> None:
-    """Move an attempt's files to `attempts/N`. May be called again until it has returned once."""
-    done, part = directory / "attempts" / str(attempt), _part(directory, attempt)
-    if done.exists():
+    """Move an attempt's files to `attempts/N`. May be called again until it has returned once. Raises OSError."""
+    done, part = _done(directory, attempt), _part(directory, attempt)
+    if (done / "genie").exists():
         return
     part.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in MOVED:
         if (directory / name).exists() and not (part / name).exists():
             (directory / name).rename(part / name)
+    if done.exists():  # the job's own
+        done.rename(part / "attempts")
     part.rename(done)
+
+
+def _done(directory: Path, attempt: int) -> Path:
+    return directory / "attempts" / str(attempt)
 
 
 def _part(directory: Path, attempt: int) -> Path:

@@ -138,11 +138,15 @@ class Dispatcher:
         """The columns that change, if any."""
         backend, directory = self._backends[job.backend], self._settings.directory / job.directory
         killed = job.kill_requested_ms is not None
-        if attempts.is_set_aside(
-            directory, job.attempt
-        ):  # by a server that died, or lost its database, before it said so
+        # By a server that died, or lost its database, before it said so.
+        if attempts.is_set_aside(directory, job.attempt):
             return verdict(Report(Phase.LOST), directory, killed) if killed else self._again(job, directory)
         report = backend.poll(job.id, directory)
+        # Emptied by the job, or by an operator: it must neither run on unseen nor a second time.
+        if report.phase is Phase.NOT_STARTED and job.status == states.RUNNING:
+            backend.kill(job.id, directory)
+            backend.poll(job.id, directory)
+            report = Report(Phase.LOST, message=states.MSG_EMPTIED)
         if report.phase in {Phase.ENDED, Phase.LOST}:
             end = verdict(report, directory, killed)
             again = attempts.may_run_again(report) and not killed and self._again(job, directory, end["status_msg"])
@@ -158,8 +162,12 @@ class Dispatcher:
         with self._database.read() as connection:
             request = connection.execute(select(jobs.c.request).where(jobs.c.id == job.id)).scalar_one()
         found = attempts.next_attempt(job.attempt, request.get("retries", 0), request.get("retryDelay", 0), why)
-        if found:
-            attempts.set_aside(directory, job.attempt)
+        try:
+            if found:
+                attempts.set_aside(directory, job.attempt)
+        except OSError:  # the job has put something in the way
+            log.warning("a job cannot run again", extra={"job_id": job.id}, exc_info=True)
+            return None
         return found
 
     def _running(self, report: Report) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MSG_RETRY = "Attempt {} of {}: {} The next one begins in {} s."
 MSG_CANCELLED = "Job was cancelled on its cluster, not by this server."
 MSG_INTERRUPTED = "Job was interrupted: its cluster ended before it did."
 MSG_LOST = "Job was lost: the process that watched it is gone (killed, or the machine restarted)."
+MSG_EMPTIED = "Job was lost: the files that tell how it is were deleted from its directory."
 MSG_NO_MATCH = "No cluster/command combination found for the given criteria. Unable to continue"
 
 EXIT_KILLED, EXIT_LOST = 999, 666

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from live import alive, eventually
+from sfbatch.jobs import attempts
 from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
+from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.backends.local import LocalBackend
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.verdict import root_cause
@@ -97,8 +99,6 @@ def test_a_killed_job_cannot_hide_a_process_in_another_session(backend, tmp_path
     asked = launch(tmp_path, "setsid sleep 300 & sleep 0.2; ps -C sleep -o pid=,args= ; echo ready > ready; sleep 300")
     backend.submit(asked)
     eventually(lambda: (asked.directory / "ready").exists())
-    from sfbatch.jobs.backends.leftovers import processes_of
-
     assert len(processes_of("j")) >= 3
     backend.kill(asked.job_id, asked.directory)
     assert ended(backend, asked).reason is Reason.KILLED
@@ -272,3 +272,31 @@ def test_the_wrapper_alone_needs_nothing_but_python(tmp_path):
     assert json.loads((tmp_path / wrapper.DONE).read_text())["exitCode"] == "0"
     assert Path(tmp_path / "stdout").read_text() == "hi\n"
     assert "Handling exit signal (code: 0)" in (tmp_path / wrapper.LOG).read_text()
+
+
+def test_a_job_that_empties_its_directory_runs_once_and_its_end_is_told(server, tmp_path):
+    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; rm -rf ./*; sleep 1; exit 3"])
+    assert server.ended(job_id)["status"] == "FAILED"
+    assert server.get(f"jobs/{job_id}/execution").json()["exitCode"] == 3
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_job_that_deletes_what_tells_how_it_is_ends_as_lost(server, tmp_path):
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; {wait}; rm -rf ./.[!.]* ./*; sleep 60"])
+    server.running(job_id)
+    (tmp_path / "go").touch()
+    assert server.ended(job_id)["statusMsg"].startswith("Job was lost: the files")
+    assert server.get(f"jobs/{job_id}/execution").json()["exitCode"] == 666
+    assert (tmp_path / "ran").read_text() == "x\n"
+    eventually(lambda: processes_of(job_id) == [])
+
+
+def test_a_wrapper_that_comes_too_late_starts_nothing_and_is_in_nobodys_way(backend, tmp_path):
+    asked = launch(tmp_path, "echo x >> ran; exit 1")
+    backend.submit(asked)
+    assert ended(backend, asked).exit_code == 1
+    attempts.set_aside(asked.directory, 1)
+    subprocess.run([sys.executable, "-I", "-S", wrapper.__file__, str(asked.directory)], check=True, timeout=60)
+    assert backend.poll(asked.job_id, asked.directory).phase is Phase.NOT_STARTED
+    assert (asked.directory / "ran").read_text() == "x\n"

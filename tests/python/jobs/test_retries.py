@@ -54,19 +54,39 @@ def test_a_job_that_was_killed_or_took_too_long_does_not_run_again(server, more)
     assert (server.directory(job_id) / "ran").read_text() == "x\n"
 
 
+@pytest.mark.parametrize(("retries", "ran"), [(0, "x\n"), (1, "x\nx\n")])
+def test_what_a_job_itself_calls_attempts_changes_nothing(server, retries, ran):
+    script = "mkdir -p attempts/1; touch attempts/1/mine; echo x >> ran; exit 5"
+    job_id = server.submit(["-c", script], retries=retries, retryDelay=0)
+    assert server.ended(job_id)["status"] == "FAILED"
+    assert server.get(f"jobs/{job_id}/execution").json()["exitCode"] == 5
+    assert (server.directory(job_id) / "ran").read_text() == ran
+    assert (server.directory(job_id) / "attempts/1/attempts/mine").exists() == bool(retries)
+
+
+def test_a_job_that_stands_in_the_way_of_its_next_attempt_has_none(server):
+    job_id = server.submit(["-c", "echo x >> ran; touch attempts; exit 5"], retries=3, retryDelay=0)
+    assert server.ended(job_id)["status"] == "FAILED"
+    assert (server.directory(job_id) / "ran").read_text() == "x\n"
+
+
 def test_an_attempt_is_set_aside_once_whenever_the_server_dies(tmp_path):
     (tmp_path / "genie").mkdir()
-    (tmp_path / "genie/launched").write_text("1")
+    (tmp_path / "genie/genie.done").write_text("1")
+    (tmp_path / ".launched").write_text("1")
     (tmp_path / "stdout").write_text("first")
-    (tmp_path / "attempts/.1.part").mkdir(parents=True)  # it died after the first step
-    (tmp_path / "stdout").rename(tmp_path / "attempts/.1.part/stdout")
+    part = tmp_path / "attempts/.1.part"
+    part.mkdir(parents=True)
+    (tmp_path / "stdout").rename(part / "stdout")  # it died here: its end is still told
+    assert not attempts.is_set_aside(tmp_path, 1)
+    (tmp_path / "genie").rename(part / "genie")  # or here
     assert attempts.is_set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     assert attempts.is_set_aside(tmp_path, 1)
     assert not attempts.is_set_aside(tmp_path, 2)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
-        "attempts/1/genie/launched", "attempts/1/stdout",
+        "attempts/1/.launched", "attempts/1/genie/genie.done", "attempts/1/stdout",
     ]  # fmt: skip
 
 

@@ -35,7 +35,6 @@ def ended(directory: Path) -> Report | None:
 def write_end(directory: Path, report: Report) -> None:
     """The end of a job that no wrapper watches."""
     assert report.reason is not None
-    (directory / "genie").mkdir(parents=True, exist_ok=True, mode=0o700)
     document = {
         "exitCode": report.exit_code,
         "reason": report.reason.value,

@@ -44,7 +44,7 @@ class LocalBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._children: list[subprocess.Popen[bytes]] = []  # kept only to be waited for, lest they stay as zombies
+        self._children: dict[Path, subprocess.Popen[bytes]] = {}  # the wrappers, by their job's directory
         self._lock = threading.Lock()
         passed = PASSED | set(settings.pass_env)
         self._environment = {name: value for name, value in os.environ.items() if name in passed}
@@ -52,7 +52,9 @@ class LocalBackend:
     def submit(self, launch: Launch) -> None:
         """Start a wrapper. Of several wrappers of a job one alone starts it (`wrapper.hold`)."""
         directory = launch.directory
-        (directory / "genie/logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._has_child(directory):  # it is on its way
+            return
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             if launch.refused:
                 raise OSError(launch.refused)
@@ -81,7 +83,13 @@ class LocalBackend:
             start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
         )
         with self._lock:
-            self._children = [c for c in self._children if c.poll() is None] + [child]
+            self._children[directory] = child
+
+    def _has_child(self, directory: Path) -> bool:
+        """Whether a wrapper that this server started there lives. Waits for those that do not, lest they stay as zombies."""
+        with self._lock:
+            self._children = {where: child for where, child in self._children.items() if child.poll() is None}
+            return directory in self._children
 
     def _prepared(self, launch: Launch) -> tuple[list[str], dict[str, str]]:
         """The job's words, and what its environment has besides: sfbatch for its Spark, its Python packages."""
@@ -113,16 +121,16 @@ class LocalBackend:
 
     def poll(self, job_id: str, directory: Path) -> Report:
         """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
-        with self._lock:
-            self._children = [c for c in self._children if c.poll() is None]
+        self._has_child(directory)
         end = ended(directory)
         if end:
             if end.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
                 leftovers.end_all(job_id)
             return end
-        if not (directory / wrapper.LAUNCHED).exists():
+        alive = _is_alive(directory)
+        if alive is None:
             return Report(Phase.NOT_STARTED)
-        if not _is_alive(directory):
+        if not alive:
             # Its last act is to write the end: looked for once more, now that it cannot write any more.
             leftovers.end_all(job_id)
             return ended(directory) or Report(Phase.LOST)
@@ -150,7 +158,7 @@ class LocalBackend:
 
 def _end_unstarted(directory: Path, reason: Reason) -> bool:
     """End a job that no wrapper has begun, and bar every wrapper to come; false when one has."""
-    (directory / "genie").mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = wrapper.hold(str(directory / wrapper.LAUNCHED))
     if descriptor is None:
         return False
@@ -162,10 +170,13 @@ def _end_unstarted(directory: Path, reason: Reason) -> bool:
     return True
 
 
-def _is_alive(directory: Path) -> bool:
+def _is_alive(directory: Path) -> bool | None:
+    """Whether the job's wrapper lives; None when there was none."""
     try:
         with (directory / wrapper.LAUNCHED).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
     except BlockingIOError:
         return True
     return False

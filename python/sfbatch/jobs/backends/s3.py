@@ -76,7 +76,6 @@ def fetch_log(client: Any, address: str, directory: Path, name: str, most_bytes:
     with part.open("wb") as file:
         _unpack(answer["Body"], file, most_bytes)
     part.rename(target)
-    (directory / "genie").mkdir(exist_ok=True, mode=0o700)
     write_whole(str(directory / TAGS), {**tags, name: answer["ETag"]})
     return True
 

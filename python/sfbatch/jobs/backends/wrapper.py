@@ -2,8 +2,9 @@
 
 Run as `python -I -S wrapper.py DIRECTORY`. What is asked is in `genie/launch.json`; what happened is in
 
-    genie/launched      made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker
-                        keeps it locked (flock) all its life, so "alive" is never guessed from a process id
+    .launched           made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker
+                        keeps it locked (flock) all its life, so "alive" is never guessed from a process id. It is not
+                        in `genie`, and hidden: a job that empties its directory (rm -rf *) must not run twice for it
     genie/process.json  the job's process, its group's leader
     genie/genie.done    the end: exit code and reason. Written whole or not at all, after the group is dead
 
@@ -26,7 +27,7 @@ TYPE_CHECKING = False  # typing takes as long to import as all the rest, and eve
 if TYPE_CHECKING:
     from typing import Any
 
-LAUNCH, LAUNCHED, PROCESS, DONE = "genie/launch.json", "genie/launched", "genie/process.json", "genie/genie.done"
+LAUNCH, LAUNCHED, PROCESS, DONE = "genie/launch.json", ".launched", "genie/process.json", "genie/genie.done"
 LOG, DETAILS = "genie/logs/genie.log", "initFailureDetails.txt"
 LOOK_EVERY_S = 2.0  # at the sizes of stdout and stderr
 
@@ -49,14 +50,16 @@ def hold(path: str) -> int | None:
 
 
 def write_whole(path: str, document: dict[str, Any]) -> None:
-    """Write a file that a reader sees whole or not at all, also after a loss of power."""
+    """Write a file, and its directory, that a reader sees whole or not at all, also after a loss of power."""
+    folder = os.path.dirname(path)  # noqa: PTH120
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
     temporary = f"{path}.{os.getpid()}.{_thread.get_ident()}"
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.write(descriptor, json.dumps(document).encode())
     os.fsync(descriptor)
     os.close(descriptor)
     os.rename(temporary, path)  # noqa: PTH104
-    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # noqa: PTH120
+    directory = os.open(folder, os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)
 
@@ -139,6 +142,7 @@ def wake_on(*numbers: int) -> int:
 
 def say(text: str) -> None:
     """A line in Genie's log of the job."""
+    os.makedirs(os.path.dirname(LOG), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
     with open(LOG, "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write(f"{text}\n")
 
@@ -149,8 +153,12 @@ def main(directory: str) -> None:
     wake = wake_on(signal.SIGTERM, signal.SIGCHLD)  # before anybody can know our process id
     if hold(LAUNCHED) is None:
         return
-    with open(LAUNCH, encoding="utf-8") as file:  # noqa: PTH123
-        launch = json.load(file)
+    try:
+        with open(LAUNCH, encoding="utf-8") as file:  # noqa: PTH123
+            launch = json.load(file)
+    except FileNotFoundError:  # this wrapper comes so late that its attempt is over and was set aside
+        os.unlink(LAUNCHED)  # noqa: PTH108
+        return
     say(time.strftime("Start: %Y-%m-%d %H:%M:%S", time.gmtime()))
     try:
         job = Job(launch)
@@ -159,7 +167,8 @@ def main(directory: str) -> None:
             file.write(f"{launch['arguments'][0]} could not be started: {error}\n")
         end({"exitCode": "127", "reason": "not started"})
         return
-    write_whole(PROCESS, {"processId": job.process_id, "startedMs": job.started_ms})
+    with contextlib.suppress(OSError):  # the job empties its directory just now: it is watched none the less
+        write_whole(PROCESS, {"processId": job.process_id, "startedMs": job.started_ms})
     code = job.watch(wake)
     end({"exitCode": str(code), "reason": job.reason, "processId": job.process_id, "startedMs": job.started_ms})
 
