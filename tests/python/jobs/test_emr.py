@@ -12,7 +12,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emr.models import emr_backends
 from moto.emrserverless.models import emrserverless_backends
-from sfbatch.jobs import kit
+from sfbatch.jobs import attempts, kit
 from sfbatch.jobs.backends import Phase, Reason, remote, s3
 from sfbatch.jobs.backends.aws import Clients
 from sfbatch.jobs.backends.emr_serverless import EmrServerless
@@ -247,6 +247,16 @@ def test_a_run_the_service_forgot_is_lost(kind):
     assert kind.poll(launch).phase is Phase.LOST
 
 
+def test_a_lost_run_says_nothing_about_the_next_attempt(kind):
+    kind.backend.submit(kind.launch())
+    kind.runs().clear()
+    assert kind.poll(kind.launch()).phase is Phase.LOST
+    attempts.set_aside(kind.launch().directory, 1)
+    again = kind.launch(attempt=2)
+    kind.backend.submit(again)
+    assert kind.backend.poll("j", again.directory).phase is Phase.STARTING
+
+
 def test_a_killed_job_run_is_cancelled(serverless):
     launch = serverless.launch()
     serverless.backend.submit(launch)
@@ -312,10 +322,10 @@ def test_sfbatch_and_python_packages_travel_with_a_spark_job_and_are_uploaded_on
     jar = kind.tmp_path / "sfbatch-spark-3.5_2.12-0.1.0.jar"
     jar.write_text("a jar")
     monkeypatch.setattr(kit, "jar_for", lambda line: jar)
-    kind.emr["python"] = {"path": "/usr/bin/python3.9", "version": "3.9", "platform": "x86_64-manylinux_2_28"}
+    kind.emr["python"] = {"path": f"/{kind.name}/python", "version": "3.9", "platform": "x86_64-manylinux_2_28"}
     directory = kind.launch().directory
     (directory / "job.py").write_text("x")
-    (directory / "requirements.txt").write_text(f"# none for {kind.name}\n")
+    (directory / "requirements.txt").write_text("# none\n")
     asked, mode = [], ["--deploy-mode", "cluster"] if kind.name == "steps" else []
     client = CLIENTS.get("s3", REGION)
     client.meta.events.register(

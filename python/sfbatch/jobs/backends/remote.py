@@ -51,7 +51,6 @@ class Run:
 
     def write(self, directory: Path) -> Run:
         """To disk, whole."""
-        (directory / "genie").mkdir(parents=True, exist_ok=True, mode=0o700)
         wrapper.write_whole(str(directory / RECORD), asdict(self))
         return self
 
@@ -114,7 +113,7 @@ class RemoteBackend:
         self._made = threading.Lock()
         self._lock = threading.Lock()  # records are read, changed and written under it
         self._watched: dict[str, Path] = {}
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, tuple[str, Report]] = {}  # by job: run's name, which each attempt has anew
         self._tried_ms: dict[str, tuple[int, int]] = {}  # first and last time that starting it failed
         self._cancelled_ms: dict[str, int] = {}
         self._fetched_ms: dict[str, int] = {}
@@ -156,8 +155,12 @@ class RemoteBackend:
         run = Run.read(directory)
         if run is None or (run.run_id is None and not _may_still_show_up(run)):
             return Report(Phase.NOT_STARTED)
-        self._watch(job_id, directory)
-        return self._reports.get(job_id, Report(Phase.STARTING))
+        name, report = self._reports.get(job_id, ("", Report(Phase.STARTING)))
+        if name != run.name:
+            report = Report(Phase.STARTING)
+        if report.phase is not Phase.LOST:
+            self._watch(job_id, directory)
+        return report
 
     def kill(self, job_id: str, directory: Path) -> None:
         """Note that it is to end; the watcher asks the service."""
@@ -218,14 +221,14 @@ class RemoteBackend:
 
     def _take(self, job_id: str, directory: Path, run: Run, seen: Seen | None) -> None:
         if seen is None:
-            self._reports[job_id] = Report(
-                Phase.LOST, message=f"Job was lost: {run.run_id} is not known there any more."
-            )
+            lost = Report(Phase.LOST, message=f"Job was lost: {run.run_id} is not known there any more.")
+            self._reports[job_id] = run.name, lost
+            self._watched.pop(job_id, None)
             return
         if seen.phase is Phase.ENDED:
             self._finish(job_id, directory, run, seen)
             return
-        self._reports[job_id] = Report(seen.phase, started_ms=seen.started_ms)
+        self._reports[job_id] = run.name, Report(seen.phase, started_ms=seen.started_ms)
         if seen.started_ms and now_ms() > seen.started_ms + run.timeout_s * 1000:
             run = self._note_ending(directory, "timeout") or run
         if run.ending and now_ms() - self._cancelled_ms.get(job_id, 0) > CANCEL_AGAIN_MS:
@@ -243,7 +246,7 @@ class RemoteBackend:
         except (Away, SfBatchError) as error:
             log.warning("cannot fetch a job's logs", extra={"job_id": job_id, "why": str(error)})
         if failed and not (directory / "stderr").exists() and now_ms() < finished_ms + LOGS_LATE_MS:
-            self._reports[job_id] = Report(Phase.RUNNING, started_ms=seen.started_ms)
+            self._reports[job_id] = run.name, Report(Phase.RUNNING, started_ms=seen.started_ms)
             return
         succeeded = seen.reason is Reason.EXITED and seen.exit_code == 0
         reason = seen.reason if succeeded or not run.ending else Reason(run.ending)
