@@ -137,14 +137,18 @@ def requirements(source: Path, scratch: Path) -> str:
 
 
 def _checked(source: Path, beside: Path | None = None) -> str:
-    """Nothing in it may lead to other files or hosts of the server's choosing, or run code."""
+    """The lines, without comments. Nothing in them leads to other files or hosts of the job's choosing, or runs code.
+
+    uv gets these lines and not the file: where a comment or a line ends, it may see otherwise.
+    """
     try:
         text = source.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise _failed(f"{source.name} cannot be read: {error}.") from None
-    logical = re.sub(r"\\\n", " ", text)
-    for number, line in enumerate(logical.splitlines(), 1):
-        wanted = re.sub(r"\s--hash=\S+", "", re.sub(r"(^|\s)#.*", "", line)).strip()
+    plain = re.sub(r"(^|[^\S\n])#.*", "", text, flags=re.MULTILINE)
+    lines = [line.strip() for line in re.sub(r"\\\n", " ", plain).splitlines()]
+    for number, line in enumerate(lines, 1):
+        wanted = re.sub(r"\s--hash=\S+", "", line).strip()
         wheel = re.fullmatch(r"(?:\./)?([\w.+!-]+\.whl)", wanted)
         if wheel:
             if not ((beside or source.parent) / wheel[1]).is_file():
@@ -154,7 +158,7 @@ def _checked(source: Path, beside: Path | None = None) -> str:
                 f"{source.name}, line {number}: '{wanted}' is not allowed. Give packages of the index (numpy==2.1.0) "
                 "or attached wheels (./mine-1.0-py3-none-any.whl); options, addresses and other files are not read."
             )
-    return text
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 def _build(scratch: Path, python: Python, cache: Path) -> Path:

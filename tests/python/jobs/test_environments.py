@@ -167,6 +167,14 @@ def test_plain_requirements_are_not(source, line):
     environments.check(source)
 
 
+def test_uv_reads_only_what_was_looked_through(source, tmp_path):
+    source.write_text("mine==1.0 # why\n\n  # what\nother \\\n  >=2\n")
+    assert environments.requirements(source, tmp_path) == "mine==1.0\nother    >=2\n"
+    source.write_text("# what \\\n--index-url https://evil.invalid/simple\n")
+    with pytest.raises(ServerError, match="line 2"):
+        environments.check(source)
+
+
 def test_a_source_distribution_is_not_built(made, source):
     (source.parent / "mine-2.0.tar.gz").write_bytes(b"")
     source.write_text("mine==2.0\n")
