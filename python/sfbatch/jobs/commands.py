@@ -150,7 +150,7 @@ def apply(
 
     try:
         wanted = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise precondition(f"{file} cannot be read: {error}") from None
     api = Api(url)
     steps = plan(wanted, api)

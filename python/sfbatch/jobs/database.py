@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, inspect, make_url, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.tables import resources
@@ -30,13 +30,16 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Open nothing yet. `url` is SQLAlchemy's, e.g. `sqlite:////data/jobs.db`, `postgresql+psycopg://...`."""
-        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
         try:
+            self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+            options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
             self.engine = create_engine(url, pool_size=20, max_overflow=0, pool_timeout=60, **options)
         except ImportError as error:
             message = f"no driver for this database ({error}): pip install 'sfbatch[server,postgres]'."
             raise ServerError("SFBATCH_DATABASE_FAILED", message) from error
+        except ArgumentError:  # not shown: there may be a password in it
+            message = "the database's URL is none: expected e.g. postgresql://USER:PASSWORD@HOST/NAME."
+            raise ServerError("SFBATCH_DATABASE_FAILED", message) from None
         self._line = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)

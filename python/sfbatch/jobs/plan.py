@@ -25,6 +25,10 @@ _OWN = {
     COMMANDS.name: ("limits", "spark"),
     CLUSTERS.name: ("limits", "emr"),
 }  # keys of the file that Genie does not have
+_LIMITS: dict[str, dict[str, type]] = {
+    COMMANDS.name: {"writeDatabases": list},
+    CLUSTERS.name: {"backend": str, "maxRunningJobs": int, "maxRunningJobsPerUser": int, "writeDatabases": list},
+}
 OWNER = "operator"  # whose the resources are, unless the file says otherwise
 _DEFAULTS: dict[str, dict[str, Any]] = {
     APPLICATIONS.name: {"status": "ACTIVE", "version": "1"},
@@ -64,8 +68,8 @@ def plan(wanted: Any, api: Api) -> list[Step]:
 
 def _resource(kind: Kind, resource_id: str, entry: dict[str, Any], api: Api) -> Iterator[Step]:
     child = CHILDREN.get(kind.name)
-    linked = [str(each) for each in entry.get(child.name, [])] if child else []
     document = _document(kind, resource_id, entry)
+    linked = [str(each) for each in entry.get(child.name) or []] if child else []
     found = api.find(kind.name, resource_id)
     before = [each["id"] for each in api.call("GET", kind.name, resource_id, child.name)] if found and child else []
     links: list[Step] = []
@@ -100,6 +104,10 @@ def _document(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, 
         raise precondition(
             f"{kind.one} {resource_id}: there is no '{unknown[0]}', only {', '.join(sorted(filter(None, known)))}"
         )
+    for name, value in entry.items():
+        shape = list if name == links else dict if name in {"limits", "emr"} else None
+        if shape and not isinstance(value or shape(), shape):
+            raise precondition(f"{kind.one} {resource_id}: {name} must be a {'list' if shape is list else 'mapping'}")
     given = {name: value for name, value in entry.items() if name not in {links, *own}}
     document = {**_DEFAULTS[kind.name], "name": resource_id, "user": OWNER, **given, "id": resource_id}
     ours = _ours(kind, resource_id, entry)
@@ -115,7 +123,11 @@ def _document(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, 
 
 def _ours(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, Any]:
     """What Genie has no field for. Raises Problem SFBATCH_INVALID for what would only fail when a job comes."""
-    limits = entry.get("limits") or {}
+    limits, known_limits = entry.get("limits") or {}, _LIMITS.get(kind.name, {})
+    for name, value in limits.items():  # one that is misspelt would limit nothing
+        if not isinstance(value, known_limits.get(name, ())):
+            known = ", ".join(f"{each} ({shape.__name__})" for each, shape in known_limits.items())
+            raise precondition(f"{kind.one} {resource_id}: limits.{name} {value!r}: there is {known}")
     if kind is COMMANDS:
         spark = entry.get("spark")
         if spark is not None and spark not in {*SUPPORTED, "installed"}:

@@ -112,6 +112,10 @@ def test_the_example_for_emr_is_taken_and_what_would_fail_later_is_refused_now(s
         ),
         ({"clusters": {"x": {"limits": {"backend": "emr-steps"}}}}, "needs emr.clusterId"),
         ({"clusters": {"x": {"emr": {"region": "r"}}}}, "the backend local has no use for emr.region"),
+        ({"clusters": {"x": {"commands": "spark"}}}, "commands must be a list"),
+        ({"clusters": {"x": {"limits": 4}}}, "limits must be a mapping"),
+        ({"clusters": {"x": {"limits": {"maxRunningJob": 4}}}}, "limits.maxRunningJob 4: there is backend (str)"),
+        ({"clusters": {"x": {"limits": {"maxRunningJobs": "4"}}}}, "limits.maxRunningJobs '4': there is"),
         ({"commands": {"x": {"executable": "x", "spark": "3.4"}}}, 'spark is "3.5", "4.0", "installed", not'),
     ):
         assert message in apply(server, change, "--yes", code=1)

@@ -7,11 +7,13 @@ import stat
 import time
 from pathlib import Path
 
+import pytest
 import requests
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from live import eventually
 from sfbatch.jobs import database as databases
+from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.tables import metadata
 
 
@@ -61,6 +63,13 @@ def test_a_database_of_a_newer_server_is_refused(server):
     server.start(wait=False)
     assert server.process.wait(20) == 1
     assert "[SFBATCH_DATABASE_FAILED]" in server.log_text()
+
+
+@pytest.mark.parametrize("url", ["postgres://me:hunter2@here/jobs", "hunter2"])
+def test_what_is_no_url_of_a_database_is_refused_and_not_shown(url):
+    with pytest.raises(ServerError, match="SFBATCH_DATABASE_FAILED") as error:
+        databases.Database(url)
+    assert "hunter2" not in str(error.value)
 
 
 def test_off_loopback_it_does_not_start_without_authentication(fresh):
@@ -113,7 +122,9 @@ def test_health_is_down_when_the_tables_are_gone(server):
 
 def test_metrics_count_the_jobs_and_time_the_requests(server):
     server.ended(server.submit(["-c", "true"]))
+    server.api.request("BREW", f"{server.base}/jobs", timeout=10)
     text = server.api.get(f"{server.url}/metrics", timeout=10).text
+    assert "BREW" not in text  # series are never made by names that clients choose
     assert 'sfbatch_jobs{status="SUCCEEDED"} 1.0' in text
     assert 'sfbatch_http_request_seconds_count{method="POST",route="/api/v3/jobs",status="202"} 1.0' in text
     assert "process_resident_memory_bytes" in text
