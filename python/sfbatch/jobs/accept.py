@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sfbatch.jobs import catalog, environments
 from sfbatch.jobs.backends.files import TAKEN, base_name, fetch
 from sfbatch.jobs.clock import now_ms
+from sfbatch.jobs.database import is_away
 from sfbatch.jobs.kinds import APPLICATIONS, COMMANDS
 from sfbatch.jobs.problem import Problem, ServerError, conflict, forbidden, not_found, precondition
 from sfbatch.jobs.requests import DEFAULT_TIMEOUT_S, JobRequest
@@ -99,8 +100,9 @@ def accept(
         }
         empty = [file["name"] for file in stored if not file["size"] and file["name"] in asked.arguments()]
         problem = database.patiently(lambda: _insert(database, settings, asked, row, empty))
-    except BaseException:
-        shutil.rmtree(settings.directory / directory, ignore_errors=True)
+    except BaseException as error:
+        if not (isinstance(error, DBAPIError) and is_away(error)):  # then the job may be stored after all
+            shutil.rmtree(settings.directory / directory, ignore_errors=True)
         raise
     if problem:
         raise problem

@@ -1,5 +1,6 @@
 """kill -9 of the server at random moments: each job ends with one truthful state, none ran twice, none is orphaned."""
 
+import io
 import json
 import os
 import random
@@ -11,7 +12,16 @@ from collections import Counter
 import pytest
 import requests
 from live import FINAL, eventually
+from sfbatch.jobs import first_start
+from sfbatch.jobs.accept import Attachment, Sender, accept
 from sfbatch.jobs.backends.leftovers import processes_of
+from sfbatch.jobs.database import Database
+from sfbatch.jobs.requests import JobRequest
+from sfbatch.jobs.settings import Settings
+from sfbatch.jobs.tables import jobs
+from sfbatch.jobs.tokens import ADMIN, Principal
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
 JOBS = int(os.environ.get("SFBATCH_TEST_JOBS", "40"))
@@ -125,6 +135,31 @@ def test_a_job_is_durable_before_it_is_answered(fresh):
     for job_id in ids:
         assert server.ended(job_id)["status"] == "SUCCEEDED"
         assert server.output(job_id).text == "content"
+
+
+def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
+    class Away(Database):
+        """Goes away with the answer to the commit."""
+
+        def patiently(self, work, for_s=0):
+            if work() is None:
+                raise OperationalError("COMMIT", {}, sqlite3.OperationalError())
+
+    settings = Settings(home=tmp_path)
+    database = Away(settings.url)
+    database.migrate()
+    first_start.fill(database)
+    asked = JobRequest(
+        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
+    )
+    sender = Sender(Principal("u", ADMIN), None, None)
+    with pytest.raises(OperationalError):
+        accept(database, settings, "s", asked, [Attachment("a.txt", io.BytesIO(b"content"))], sender)
+    (stored,) = tmp_path.glob("jobs/files/*/*/a.txt")
+    assert stored.read_bytes() == b"content"
+    with database.read() as connection:
+        assert connection.scalar(select(jobs.c.directory)) == str(stored.parent.relative_to(tmp_path / "jobs"))
+    database.close()
 
 
 def test_a_kill_asked_for_just_before_the_server_died_is_carried_out(server):
