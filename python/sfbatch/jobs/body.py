@@ -42,10 +42,15 @@ TAGS: TypeAdapter[list[str]] = TypeAdapter(Tags)
 
 async def read_json(request: Request) -> Any:
     """The body as JSON. Raises Problem 415 for another content type, 400 for what is no JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(request)
     if kind != "application/json" and not kind.endswith("+json"):
         raise unsupported(kind)
     return parse(await request.body())
+
+
+def content_type(request: Request) -> str:
+    """What the client says the body is, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def unsupported(kind: str) -> Problem:

@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse
 
 from sfbatch.jobs.answer import problem_answer
 from sfbatch.jobs.links import prefix
-from sfbatch.jobs.problem import Problem, forbidden
+from sfbatch.jobs.problem import Problem, forbidden, too_large
 from sfbatch.jobs.tokens import ADMIN, Principal
 from sfbatch.jobs.web import session
 
@@ -82,18 +82,22 @@ class Guard:
                 raise forbidden("A page of another site may not do this")
             return
         sent_to = headers.get("x-forwarded-host", headers.get("host", "")).lower()
-        parts = urlsplit(origin.lower())
+        refused = forbidden(f"A page of {origin} may not use this server")
+        try:
+            parts = urlsplit(origin.lower())
+        except ValueError:
+            raise refused from None
         same = parts.netloc in {sent_to, headers.get("host", "").lower()}
         known = same and (_is_address(_host_of(parts.netloc)) or _host_of(parts.netloc) in self._names)
         if parts.scheme not in {"http", "https"} or not known:
-            raise forbidden(f"A page of {origin} may not use this server")
+            raise refused
 
     def _limit(self, headers: Headers) -> int:
         multipart = headers.get("content-type", "").lower().startswith("multipart/")
         limit = self._settings.max_upload_bytes if multipart else self._settings.max_json_bytes
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return limit
 
     async def _identify(self, headers: Headers, method: str) -> Principal | None:
@@ -140,11 +144,6 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _too_large(limit: int) -> Problem:
-    message = f"The request is larger than {limit} bytes"
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SFBATCH_TOO_LARGE", message, {"Connection": "close"})
-
-
 def _limited(receive: Receive, limit: int) -> Any:
     """Count the bytes that come, whatever Content-Length said."""
     got = 0
@@ -154,7 +153,7 @@ def _limited(receive: Receive, limit: int) -> Any:
         message = await receive()
         got += len(message.get("body", b""))
         if got > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return message
 
     return count

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 _F_GETPATH = 50  # of macOS's fcntl.h
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # no file is larger
 
 
 @dataclass(frozen=True)

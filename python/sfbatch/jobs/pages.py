@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
 LARGEST_PAGE, FARTHEST_PAGE = 2000, 1_000_000_000
+MOST_PARAMETERS, LONGEST_PARAMETER = 100, 1000  # databases refuse a search that is larger by far
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Page:
     @classmethod
     def of(cls, query: QueryParams, size: int, default_sort: str, fields: Mapping[str, Any]) -> Page:
         """Read `page`, `size` (at most 2000) and `sort=field,asc|desc`. Raises Problem 400."""
-        sort = []
+        given = query.multi_items()
+        if len(given) > MOST_PARAMETERS or any(len(value) > LONGEST_PARAMETER for _, value in given):
+            raise bad_request(f"A search takes at most {MOST_PARAMETERS} parameters of {LONGEST_PARAMETER} characters")
+        sort: dict[str, bool] = {}
         for text in query.getlist("sort") or [f"{default_sort},desc"]:
             *names, last = text.split(",")
             direction = last.strip().lower()
@@ -36,9 +40,9 @@ class Page:
             for name in names:
                 if name not in fields:
                     raise bad_request(f"Cannot sort by '{name}'. Must be one of {', '.join(fields)}")
-                sort.append((name, direction == "desc"))
+                sort.setdefault(name, direction == "desc")
         asked = _whole(query, "size", size)
-        return cls(_whole(query, "page", 0), min(asked, LARGEST_PAGE) or size, tuple(sort))
+        return cls(_whole(query, "page", 0), min(asked, LARGEST_PAGE) or size, tuple(sort.items()))
 
     def document(
         self, url: str, query: QueryParams, filters: Sequence[str], embedded: str, items: list[Any], total: int

@@ -77,3 +77,9 @@ def conflict(message: str) -> Problem:
 def precondition(message: str, **more: Any) -> Problem:
     """412: well-formed, but against the rules."""
     return Problem(HTTPStatus.PRECONDITION_FAILED, "SFBATCH_INVALID", message, **more)
+
+
+def too_large(limit_bytes: int) -> Problem:
+    """413."""
+    message = f"The request is larger than {limit_bytes} bytes"
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SFBATCH_TOO_LARGE", message, {"Connection": "close"})

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import shlex
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 TEXT, LONG_TEXT, PATH, ARGUMENTS = 255, 1000, 1024, 10_000
+MOST_TAGS, MOST_REFERENCES = 100, 1000  # all tags together fit into one environment variable
 DEFAULT_TIMEOUT_S = 7 * 24 * 3600
 TEN_YEARS_S = 10 * 365 * 24 * 3600
 MOST_INT = 2**31 - 1
@@ -20,6 +22,14 @@ MOST_INT = 2**31 - 1
 def _written(value: str) -> str:
     if "\0" in value:
         raise ValueError("a NUL character is not allowed")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        _written(unquote(urlsplit(value).path))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is no address: {error}") from None
     return value
 
 
@@ -63,9 +73,11 @@ def _none_is_empty(value: Any) -> Any:
 Text = Annotated[str, Field(max_length=TEXT), AfterValidator(_written)]
 Required = Annotated[Text, AfterValidator(_not_blank)]
 Id = Annotated[Text | None, AfterValidator(_usable_id)]
-Reference = Annotated[str, Field(min_length=1, max_length=PATH), AfterValidator(_written)]
-Tags = Annotated[list[Required], BeforeValidator(_none_is_empty), AfterValidator(_unique)]
-References = Annotated[list[Reference], BeforeValidator(_none_is_empty), AfterValidator(_unique)]
+Reference = Annotated[str, Field(min_length=1, max_length=PATH), AfterValidator(_written), AfterValidator(_address)]
+Tags = Annotated[list[Required], Field(max_length=MOST_TAGS), BeforeValidator(_none_is_empty), AfterValidator(_unique)]
+References = Annotated[
+    list[Reference], Field(max_length=MOST_REFERENCES), BeforeValidator(_none_is_empty), AfterValidator(_unique)
+]
 
 
 class Described(BaseModel):

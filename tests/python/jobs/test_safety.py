@@ -122,7 +122,7 @@ def test_our_own_names_are_not(live, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://"]
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://", "http://["]
 )
 def test_a_page_of_another_origin_is_refused(live, origin):
     for method in ("GET", "POST", "OPTIONS"):
@@ -259,6 +259,39 @@ def test_huge_headers_and_slow_clients_hurt_nobody(live):
 def test_nonsense_is_the_clients_fault(live, body, status):
     headers = {"Content-Type": "application/json"}
     assert live.api.post(f"{live.base}/jobs", data=body, headers=headers, timeout=10).status_code == status
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"dependencies": ["file:///tmp/a%00b"]},
+        {"configs": ["http://[x"]},
+        {"tags": [f"t{n}" for n in range(101)]},
+        {"applications": [f"a{n}" for n in range(1001)]},
+        {"clusterCriterias": [{"tags": [f"t{n}" for n in range(40_000)]}]},
+    ],
+)
+def test_what_no_job_could_be_started_with_is_refused_at_once(live, more):
+    assert live.post("jobs", live.job(["-c", "true"]) | more).status_code == 412
+
+
+def test_a_dependency_without_an_end_is_not_copied(live):
+    job_id = live.submit(["-c", "true"], dependencies=["file:///dev/zero"])
+    assert live.ended(job_id)["status"] == "FAILED"
+    assert "/dev/zero: no such file" in live.output(job_id, "initFailureDetails.txt").text
+
+
+def test_a_request_that_comes_as_a_file_is_no_larger_than_any_other(live):
+    parts = [("request", ("request.json", b" " * (8 * 1024 * 1024 + 1), "application/json"))]
+    assert live.api.post(f"{live.base}/jobs", files=parts, timeout=30).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["jobs", "clusters"])
+def test_a_search_that_no_database_could_make_is_refused(live, path):
+    assert live.get(path, name=[f"n{n}%" for n in range(99)]).status_code == 200
+    assert live.get(path, name=["n%"] * 2000).status_code == 400
+    assert live.get(path, name="%" * 60_000).status_code in {400, 414}
+    assert live.get(path, sort=["id,asc", "id,desc", "name"]).status_code == 200
 
 
 def test_the_audit_log_tells_who_changed_what(live, people):

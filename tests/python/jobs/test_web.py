@@ -53,6 +53,13 @@ def test_a_stranger_is_asked_for_a_token_and_comes_back_to_where_they_wanted(liv
     assert "secure" not in cookie
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json"])
+@pytest.mark.parametrize("accept", [HTML["Accept"], "*/*"])
+def test_a_stranger_sends_the_form_and_nothing_else(live, kind, accept):
+    headers = {**ours(live), "Content-Type": kind, "Accept": accept}
+    assert requests.post(f"{live.url}/login", data=b"token=x", headers=headers, timeout=10).status_code == 415
+
+
 def test_behind_https_the_cookie_is_for_https_alone_and_links_have_the_prefix(live):
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/genie"}
     answer = requests.post(

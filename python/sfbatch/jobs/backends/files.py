@@ -8,7 +8,10 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-TAKEN = {"stdout", "stderr", "genie", "run", "attempts", "driver"}  # names in a job's directory that are the server's
+from sfbatch.jobs.backends.wrapper import LAUNCHED
+
+# Names in a job's directory that are the server's.
+TAKEN = {"stdout", "stderr", "genie", "run", "attempts", "driver", LAUNCHED}
 
 
 def base_name(address: str) -> str:
@@ -30,6 +33,8 @@ def fetch(address: str, target: Path) -> None:
     source = Path(unquote(parts.path) if parts.scheme else address)
     if not source.is_absolute():
         raise OSError(f"{address}: not an absolute path")
+    if not source.is_file():  # a device has no end
+        raise OSError(f"{address}: no such file")
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     shutil.copyfile(source, part)

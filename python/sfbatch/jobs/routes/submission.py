@@ -9,8 +9,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from sfbatch.jobs.accept import Attachment
-from sfbatch.jobs.body import parse, read_json, unsupported, validate
-from sfbatch.jobs.problem import bad_request, precondition
+from sfbatch.jobs.body import content_type, parse, read_json, unsupported, validate
+from sfbatch.jobs.context import server_of
+from sfbatch.jobs.problem import bad_request, precondition, too_large
 from sfbatch.jobs.requests import JobRequest
 from sfbatch.jobs.routes import schema
 
@@ -41,8 +42,8 @@ OPENAPI: dict[str, Any] = {
 
 
 async def read_submission(request: Request) -> tuple[JobRequest, list[Attachment]]:
-    """The job and its files; the files are closed with the request. Raises Problem 400, 412, 415."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """The job and its files; the files are closed with the request. Raises Problem 400, 412, 413, 415."""
+    kind = content_type(request)
     if kind == "application/json":
         return validate(JobRequest, await read_json(request)), []
     if kind != "multipart/form-data":
@@ -57,6 +58,9 @@ async def read_submission(request: Request) -> tuple[JobRequest, list[Attachment
     if part is None:
         raise precondition("A part 'request' with the job as JSON is needed")
     # Netflix's client gives this part an (empty) file name, which makes it a file; curl gives it none.
+    most_bytes = server_of(request).settings.max_json_bytes
+    if isinstance(part, UploadFile) and (part.size or 0) > most_bytes:
+        raise too_large(most_bytes)
     text = await part.read() if isinstance(part, UploadFile) else part
     job = validate(JobRequest, parse(text))
     files = [part for part in form.getlist("attachment") if isinstance(part, UploadFile)]

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 import sfbatch
 from sfbatch.jobs import jobs
+from sfbatch.jobs.body import content_type, unsupported
 from sfbatch.jobs.context import principal_of, server_of
 from sfbatch.jobs.links import base_url, prefix
 from sfbatch.jobs.pages import Page
@@ -131,6 +132,9 @@ def login(request: Request) -> Response:
 @routes.post(session.LOGIN)
 async def check_token(request: Request) -> Response:
     """Remember a good token."""
+    kind = content_type(request)
+    if kind != "application/x-www-form-urlencoded":
+        raise unsupported(kind)
     form: FormData = await request.form(max_files=0, max_fields=4)
     token, there = str(form.get("token", "")).strip(), session.local(str(form.get("next", "")))
     if await run_in_threadpool(server_of(request).authority.identify, f"Bearer {token}") is None:
