@@ -86,7 +86,7 @@ class LocalBackend:
             self._children[directory] = child
 
     def _has_child(self, directory: Path) -> bool:
-        """Whether a wrapper that this server started there lives. Waits for those that do not, lest they stay as zombies."""
+        """Whether a wrapper that this server started there lives. Waits for the others, lest they stay as zombies."""
         with self._lock:
             self._children = {where: child for where, child in self._children.items() if child.poll() is None}
             return directory in self._children
