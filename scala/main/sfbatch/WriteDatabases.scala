@@ -26,8 +26,8 @@ object WriteDatabases {
   /** Every list that is there must have the database: no session widens what its application was given. */
   def of(conf: Configuration): WriteDatabases = {
     val application = Option(SparkEnv.get).flatMap(_.conf.getOption(Setting))
-    val given = Seq(sys.env.get("SFBATCH_WRITE_DATABASES"), application, Option(conf.get(Setting)))
-    new WriteDatabases(given.flatten.filter(_.trim.nonEmpty).distinct)
+    val lists = Seq(sys.env.get("SFBATCH_WRITE_DATABASES"), application, Option(conf.get(Setting)))
+    new WriteDatabases(lists.flatten.filter(_.trim.nonEmpty).distinct)
   }
 
   private def has(list: String, database: String): Boolean = list.split(",").exists { pattern =>
