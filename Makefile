@@ -132,7 +132,7 @@ $(UV):
 .venv/jobs/.sfbatch: tests/python/requirements-jobs.txt python/pyproject.toml build.sbt $(UV)
 	$(call say,making the environment of the job server)
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/jobs
-	$(UV) pip sync -q --python .venv/jobs/bin/python --require-hashes $<
+	$(UV) pip sync -q --compile-bytecode --python .venv/jobs/bin/python --require-hashes $<
 	$(UV) pip install -q --python .venv/jobs/bin/python --no-deps --no-build-isolation --editable python
 	touch $@
 

@@ -1,11 +1,13 @@
 """The harness of the job server's tests: real servers, no Spark, no metastore. `live` is shared; `fresh` makes servers of a test's own."""
 
 import os
+import shutil
 
 import pytest
 from live import Live
 
 FOREIGN = ("SFBATCH_HOME", "SFBATCH_JOBS_DATABASE_URL", "SFBATCH_JOB_ID", "SPARK_HOME", "GENIE_CONFIG", "PYTHONPATH")
+FOREIGN += ("PYTHONDONTWRITEBYTECODE",)  # else every server compiles sfbatch anew
 
 
 def pytest_configure():
@@ -30,12 +32,23 @@ def fresh(tmp_path):
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def started_once(tmp_path_factory):
+    """What a first start leaves, with `sh` on its cluster: making it takes longer than most tests."""
+    server = Live(tmp_path_factory.mktemp("once")).start()
+    server.add_command("sh", "/bin/sh", cluster="local")
+    server.stop()
+    return server.home / "jobs"
+
+
 @pytest.fixture
-def server(fresh):
+def server(fresh, started_once):
     """A server of the test's own, with `sh` on the cluster of a first start."""
-    live = fresh().start()
-    live.add_command("sh", "/bin/sh", cluster="local")
-    return live
+    live = fresh()
+    (live.home / "jobs").mkdir()
+    for name in ("jobs.db", "token"):
+        shutil.copy(started_once / name, live.home / "jobs")
+    return live.start()
 
 
 @pytest.fixture(scope="session")
