@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 READER, SUBMITTER, ADMIN = ROLES = ("reader", "submitter", "admin")  # each may do all that those before it may
 FRESH_S = 2.0  # how long a token may live on after it was revoked
+UNKNOWN_S = 0.1  # how soon the table is read again for a token that is not in it, which may be new
 FILE = "token"
 
 
@@ -81,35 +82,26 @@ def first_token(database: Database, directory: Path) -> Path:
 
 
 class Authority:
-    """Tells whose token it is. Reads the table at most every FRESH_S seconds, never for each request."""
+    """Tells whose token it is. Reads the table at most every FRESH_S seconds, or UNKNOWN_S for tokens it does not know."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Principal] = {}
         self._read_s = float("-inf")
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether `identify` would answer without a look at the database."""
-        return time.monotonic() - self._read_s < FRESH_S
+    def reads_for(self, authorization: str) -> bool:
+        """Whether `identify` would look at the database now: a token may be new, or have been revoked."""
+        known = _hash_of(authorization) in self._known
+        return time.monotonic() - self._read_s >= (FRESH_S if known else UNKNOWN_S)
 
     def identify(self, authorization: str) -> Principal | None:
         """Who sends this `Authorization` header: `Bearer TOKEN`, or pygenie's Basic, the token as password.
 
         While the database is away the tokens known last stay good.
         """
-        if not self.is_fresh:
+        if self.reads_for(authorization):
             self._reload()
-        scheme, _, value = authorization.strip().partition(" ")
-        token = value.strip()
-        if scheme.lower() == "basic":
-            try:
-                token = base64.b64decode(token, validate=True).decode().partition(":")[2]
-            except ValueError:
-                return None
-        elif scheme.lower() != "bearer":
-            return None
-        return self._known.get(_hash(token))  # by its hash: the time it takes tells nothing about the token
+        return self._known.get(_hash_of(authorization))  # by its hash: the time it takes tells nothing about the token
 
     def _reload(self) -> None:
         try:
@@ -120,6 +112,19 @@ class Authority:
             if not self._known:
                 raise
         self._read_s = time.monotonic()
+
+
+def _hash_of(authorization: str) -> str:
+    scheme, _, value = authorization.strip().partition(" ")
+    token = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            token = base64.b64decode(token, validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    elif scheme.lower() != "bearer":
+        return ""
+    return _hash(token)
 
 
 def _hash(token: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import pytest
 from live import Live
@@ -14,6 +15,9 @@ def pytest_configure():
     """A developer's own settings must not leak into the tests."""
     for name in FOREIGN:
         os.environ.pop(name, None)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would its children
 
 
 @pytest.fixture
