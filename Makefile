@@ -45,7 +45,7 @@ test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa ## the Pyth
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
-	.venv/jobs/bin/python -m pytest -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
+	.venv/jobs/bin/python -m pytest -n 2 --dist loadfile -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
 test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
 	$(call say,200 kills at random moments)

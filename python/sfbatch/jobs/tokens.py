@@ -82,7 +82,7 @@ def first_token(database: Database, directory: Path) -> Path:
 
 
 class Authority:
-    """Tells whose token it is. Reads the table at most every FRESH_S seconds, or UNKNOWN_S for tokens it does not know."""
+    """Tells whose token it is. Reads the table every FRESH_S seconds at most; for an unknown token, every UNKNOWN_S."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -99,10 +99,10 @@ def test_a_killed_job_cannot_hide_a_process_in_another_session(backend, tmp_path
     asked = launch(tmp_path, "setsid sleep 300 & sleep 0.2; ps -C sleep -o pid=,args= ; echo ready > ready; sleep 300")
     backend.submit(asked)
     eventually(lambda: (asked.directory / "ready").exists())
-    assert len(processes_of("j")) >= 3
+    assert len(processes_of(asked.directory)) >= 3
     backend.kill(asked.job_id, asked.directory)
     assert ended(backend, asked).reason is Reason.KILLED
-    eventually(lambda: processes_of("j") == [])
+    eventually(lambda: processes_of(asked.directory) == [])
 
 
 def test_what_a_job_leaves_in_its_group_dies_with_it(backend, tmp_path):
@@ -289,7 +289,7 @@ def test_a_job_that_deletes_what_tells_how_it_is_ends_as_lost(server, tmp_path):
     assert server.ended(job_id)["statusMsg"].startswith("Job was lost: the files")
     assert server.get(f"jobs/{job_id}/execution").json()["exitCode"] == 666
     assert (tmp_path / "ran").read_text() == "x\n"
-    eventually(lambda: processes_of(job_id) == [])
+    eventually(lambda: processes_of(server.directory(job_id)) == [])
 
 
 def test_a_wrapper_that_comes_too_late_starts_nothing_and_is_in_nobodys_way(backend, tmp_path):

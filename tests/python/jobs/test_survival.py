@@ -99,7 +99,8 @@ def outlive(server, disturb, times, number):
     states = eventually(all_ended, 180)
     print(Counter(states.values()))
     for job_id, state in states.items():
-        assert state in wanted[job_id], (job_id, state, wanted[job_id], server.get(f"jobs/{job_id}").json())
+        told = server.get(f"jobs/{job_id}").json()
+        assert state in wanted[job_id], f"{job_id}: {state}, not {wanted[job_id]}: {told['statusMsg']}"
         directory = server.directory(job_id)
         began = (directory / "began").read_text().split() if (directory / "began").exists() else []
         finished = (directory / "ended").exists()
@@ -107,7 +108,7 @@ def outlive(server, disturb, times, number):
         if state != "KILLED":
             assert len(began) == 1
             assert finished
-        assert processes_of(job_id) == []
+        assert processes_of(server.directory(job_id)) == []
 
 
 @pytest.mark.timeout(1800 if KILLS > 8 else 300)
@@ -172,7 +173,18 @@ def test_a_kill_asked_for_just_before_the_server_died_is_carried_out(server):
         connection.execute("UPDATE jobs SET kill_requested_ms = 1 WHERE id = ?", (job_id,))
     server.start()
     assert server.ended(job_id)["status"] == "KILLED"
-    assert processes_of(job_id) == []
+    assert processes_of(server.directory(job_id)) == []
+
+
+def test_two_servers_of_one_machine_leave_each_others_jobs_alone(fresh):
+    one, two = (fresh("--memory-mb", "64").start() for _ in range(2))
+    for server in (one, two):
+        server.add_command("sh", "/bin/sh", cluster="local")
+        server.submit(["-c", "sleep 2"], id="same")
+        server.running("same")
+    one.api.delete(f"{one.base}/jobs/same", timeout=10)
+    assert one.ended("same")["status"] == "KILLED"
+    assert two.ended("same")["status"] == "SUCCEEDED"
 
 
 def test_two_servers_of_one_database_run_every_job_once(fresh, tmp_path):

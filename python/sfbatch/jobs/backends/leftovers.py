@@ -8,15 +8,15 @@ import signal
 import time
 from pathlib import Path
 
-MARK = "SFBATCH_JOB_ID"
+MARK = "SFBATCH_JOB_DIRECTORY"  # not the id: another server of this machine may have a job of the same
 
 
-def processes_of(job_id: str) -> list[int]:
+def processes_of(directory: Path) -> list[int]:
     """The ids of this user's processes that carry the job's mark; empty where there is no /proc (macOS).
 
     A process that replaced its environment is not found.
     """
-    mark = f"{MARK}={job_id}".encode()
+    mark = os.fsencode(f"{MARK}={directory.resolve()}")
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -25,10 +25,10 @@ def processes_of(job_id: str) -> list[int]:
     return found
 
 
-def end_all(job_id: str, tries: int = 5) -> None:
+def end_all(directory: Path, tries: int = 5) -> None:
     """SIGKILL to every process of the job, again while new ones appear."""
     for _ in range(tries):
-        left = processes_of(job_id)
+        left = processes_of(directory)
         if not left:
             return
         for process_id in left:

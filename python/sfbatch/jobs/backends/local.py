@@ -79,7 +79,13 @@ class LocalBackend:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={**self._environment, **launch.environment, **environment, leftovers.MARK: launch.job_id},
+            env={
+                **self._environment,
+                **launch.environment,
+                **environment,
+                "SFBATCH_JOB_ID": launch.job_id,
+                leftovers.MARK: str(directory.resolve()),
+            },
             start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
         )
         with self._lock:
@@ -119,20 +125,20 @@ class LocalBackend:
             words = [words[0], *line.words()]
         return words, environment
 
-    def poll(self, job_id: str, directory: Path) -> Report:
+    def poll(self, job_id: str, directory: Path) -> Report:  # noqa: ARG002
         """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
         self._has_child(directory)
         end = ended(directory)
         if end:
             if end.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
-                leftovers.end_all(job_id)
+                leftovers.end_all(directory)
             return end
         alive = _is_alive(directory)
         if alive is None:
             return Report(Phase.NOT_STARTED)
         if not alive:
             # Its last act is to write the end: looked for once more, now that it cannot write any more.
-            leftovers.end_all(job_id)
+            leftovers.end_all(directory)
             return ended(directory) or Report(Phase.LOST)
         process = read(directory / wrapper.PROCESS)
         if process is None:
