@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-faults test-model lint format wheel bench model lock clean
+.PHONY: help demo test test-scala test-python test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa ## the Pyth
 	  .venv/spark-$$spark/bin/python -m pytest -n 3 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) $(call as,python) || failed=1
 	done
 	exit $$failed
+
+test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
+	$(call say,the job server)
+	.venv/jobs/bin/python -m pytest -n 2 --dist loadfile -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
 test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
 	$(call say,200 kills at random moments)
@@ -74,6 +78,11 @@ format: .venv/lint/.installed ## let the formatters decide
 bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceberg on TPC-H lineitem
 	$(call say,benchmarks)
 	UV=$(abspath $(UV)) benchmarks/run
+	$(MAKE) load
+
+load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
+	$(call say,the job server under load)
+	.venv/jobs/bin/python benchmarks/jobs_load.py --report benchmarks/JOBS.md
 
 wheel: $(WHEEL) ## both jars in one wheel, in python/dist/
 
@@ -82,7 +91,7 @@ clean: ## remove what was built (not the environments)
 
 lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
 	@cd tests/python
-	for name in 3.5 4.0 lint; do
+	for name in 3.5 4.0 jobs lint; do
 	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
 	done
@@ -119,6 +128,13 @@ $(UV):
 
 .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
 	@$(UV) pip install -q --python .venv/spark-$*/bin/python --no-deps --reinstall $(WHEEL)
+	touch $@
+
+.venv/jobs/.sfbatch: tests/python/requirements-jobs.txt python/pyproject.toml build.sbt $(UV)
+	$(call say,making the environment of the job server)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/jobs
+	$(UV) pip sync -q --compile-bytecode --python .venv/jobs/bin/python --require-hashes $<
+	$(UV) pip install -q --python .venv/jobs/bin/python --no-deps --no-build-isolation --editable python
 	touch $@
 
 .venv/spark-%/classes.jsa: tests/python/jvm.py .venv/spark-%/.installed | .venv/spark-%/.wheel

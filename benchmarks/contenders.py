@@ -1,6 +1,6 @@
 """The contenders: how each makes its table and writes it, by the fastest documented way of its own that was found."""
 
-# ruff: noqa: ARG002, ARG004, D102
+# ruff: noqa: ARG002, ARG004
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,6 +1,5 @@
 """A process with one warm Spark session, for the contenders that share its configuration; answers one request at a time and must do nothing between."""
 
-# ruff: noqa: D102
 from __future__ import annotations
 
 import multiprocessing

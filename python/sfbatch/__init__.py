@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
+from sfbatch import jobs
 from sfbatch.errors import MetastoreError, SfBatchError, SparkError
 from sfbatch.spark import configure_spark, jar_path
 
-__all__ = ["MetastoreError", "SfBatchError", "SparkError", "configure_spark", "jar_path"]
+__all__ = ["MetastoreError", "SfBatchError", "SparkError", "configure_spark", "jar_path", "jobs"]
 __version__ = version("sfbatch")

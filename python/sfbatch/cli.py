@@ -13,6 +13,7 @@ from rich.table import Table
 import sfbatch
 from sfbatch import local_metastore
 from sfbatch.errors import SfBatchError
+from sfbatch.jobs import commands, job_commands
 from sfbatch.local_metastore import LocalMetastore
 
 app = typer.Typer(
@@ -28,6 +29,16 @@ metastore = typer.Typer(
     epilog="Example:  [bold]sfbatch metastore start[/bold]   then   [bold]sfbatch metastore status --json[/bold]",
 )
 app.add_typer(metastore, name="metastore")
+app.add_typer(commands.tokens, name="tokens")
+app.add_typer(commands.clusters, name="clusters")
+app.add_typer(job_commands.jobs, name="jobs")
+job_commands.jobs.command(epilog="Example:  [bold]sfbatch jobs clean --older-than 30d[/bold]")(commands.clean)
+app.command(epilog="Example:  [bold]sfbatch server --port 8080[/bold]")(commands.server)
+app.command(
+    epilog="Example:  [bold]sfbatch submit --env dev --wait job.py --date 20161001[/bold]",
+    context_settings={"allow_interspersed_args": False},  # what follows the script is the script's
+    no_args_is_help=True,
+)(job_commands.submit)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

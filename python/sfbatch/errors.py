@@ -2,7 +2,11 @@
 
 SfBatchError                          .code: SFBATCH_<WHAT>, the same in Scala, Python, HTTP and CLI
 ├── SparkError                        SFBATCH_SPARK_NOT_FOUND, SFBATCH_SPARK_UNSUPPORTED, SFBATCH_SPARK_RUNNING
-└── MetastoreError                    SFBATCH_JAVA_NOT_FOUND, SFBATCH_METASTORE_FAILED, SFBATCH_METASTORE_TOO_NEW, ...
+├── MetastoreError                    SFBATCH_JAVA_NOT_FOUND, SFBATCH_METASTORE_FAILED, SFBATCH_METASTORE_TOO_NEW, ...
+├── jobs.problem.ServerError          SFBATCH_DATABASE_FAILED, SFBATCH_SERVER_REFUSED: the job server cannot start
+├── jobs.api.JobServerError           SFBATCH_SERVER_DOWN, or the code that the job server answered
+├── jobs.client.JobFailedError        SFBATCH_JOB_FAILED, SFBATCH_JOB_UNFINISHED: a job that was waited for
+└── jobs.problem.Problem              what the job server answers to a request, with an HTTP status
 """
 
 

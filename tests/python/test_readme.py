@@ -60,7 +60,7 @@ def test_every_write_option_and_procedure_is_there():
 
 
 def test_every_step_is_in_the_table_of_deaths():
-    steps = set(re.findall(r'\bStep\("(\w+)"', SOURCES))
+    steps = set(re.findall(r'\bStep\("([a-z]\w*)"', SOURCES))  # a Python Step("POST") is another thing
     assert sorted(steps - set(names(rows("| step |")))) == []
 
 

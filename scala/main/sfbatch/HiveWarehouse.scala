@@ -7,6 +7,7 @@ import org.apache.hadoop.fs.Path
 private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: Caller) extends Warehouse {
   private val hiveConf = Metastore.hiveConf(conf)
   private val settings = TableLock.Settings.of(conf)
+  private val writable = WriteDatabases.of(conf)
   private val remote = hiveConf.get("hive.metastore.uris", "").trim.nonEmpty
 
   private def using[T](body: Metastore => T): T = using(Metastore.RetrySeconds, body)
@@ -45,6 +46,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   // --- writing ---
 
   def begin(table: Table, options: WriteOptions): Either[Outcome.AlreadyPublished, Write] = {
+    writable.check(table.database)
     val files = journal(table)
     if (!table.parameters.get(Table.FormatName).exists(f => Format.of(f).isDefined))
       throw new SfBatchException(
@@ -77,6 +79,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   }
 
   def dropPartitions(table: Table, partitions: Seq[Seq[String]]): Option[Long] = using { metastore =>
+    writable.check(table.database)
     transaction(table, metastore)
       .run[Unit]("drop_partition", _ => partitions.toSet) { state =>
         val there = partitions.distinct.flatMap(v => state.partitions.get(v).map(v -> _))
@@ -97,18 +100,27 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
 
   def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult =
     using { metastore =>
+      if (!dryRun) writable.check(table.database)
       new Rollback(table, journal(table), transaction(table, metastore), template(table)).run(to, partition, dryRun)
     }
 
-  def recover(table: Table): RecoverResult = using(m => transaction(table, m).recover())
+  def recover(table: Table): RecoverResult = using { metastore =>
+    writable.check(table.database)
+    transaction(table, metastore).recover()
+  }
 
-  def locked[T](table: Table)(body: => T): T = using(m => transaction(table, m).locked(body))
+  def locked[T](table: Table)(body: => T): T = using { metastore =>
+    writable.check(table.database)
+    transaction(table, metastore).locked(body)
+  }
 
   def create(spec: TableSpec): Table = using { metastore =>
+    writable.check(spec.database)
     new TableCreation(metastore, conf, caller, journal(_, _), transaction(_, metastore)).create(spec)
   }
 
   def adopt(database: String, name: String): Table = using { metastore =>
+    writable.check(database)
     new Adoption(metastore, caller, journal(_, _), transaction(_, metastore)).adopt(database, name)
   }
 }

@@ -77,8 +77,10 @@ final class Transaction(
               if (shown && journal.hasVersion(entry.version + 1)) settleAgain()
               shown
             }
-            if (shown) Right(entry)
-            else
+            if (shown) {
+              PublishedLine.tell(table, entry)
+              Right(entry)
+            } else
               recovery.failed match {
                 case Some(e) =>
                   // Paused before the abort's call? Then it may have hidden a later version (docs/adr/0103).

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{SfBatchException, Table}
+import _root_.sfbatch.{SfBatchException, Table, WriteDatabases}
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.SaveMode
 import org.apache.spark.sql.catalyst.TableIdentifier
@@ -162,6 +162,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "SFBATCH_REFUSED",
         s"$statement into '$path': it would change published files of the sfbatch table at $root. Instead: INSERT INTO that table, or another directory."
       )
+    case Dropped(t) if writable.refusal(t.database).isDefined => throw writable.refusal(t.database).get
     case CreateTableLikeCommand(to, from, _, provider, properties, _)
         if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
       throw new SfBatchException(
@@ -206,6 +207,16 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       case _ => None
     }
   }
+
+  private object Dropped {
+    def unapply(command: LogicalPlan): Option[CatalogTable] = command match {
+      case Ours(_: DropTableCommand, t) => Some(t)
+      case DropTable(ResolvedIdentifier(catalog, name), _, _) if CatalogV2Util.isSessionCatalog(catalog) => ours(name)
+      case _ => None
+    }
+  }
+
+  private def writable = WriteDatabases.of(session.sessionState.newHadoopConf())
 
   private object Cascade {
     def unapply(command: LogicalPlan): Option[String] = command match {

@@ -28,7 +28,7 @@ object WriteParameters {
     Seq("replaceWhere", "userMetadata", "txnAppId", "txnVersion", "expectedBatchId", "maxRecordsPerFile")
   val MaxCopyBytes = "append.maxCopyBytes"
   private val Setting = "spark.sfbatch."
-  private val settings = (Names :+ MaxCopyBytes :+ "job-id").map(Setting + _).toSet
+  private val settings = (Names :+ MaxCopyBytes :+ "job-id" :+ "write-databases").map(Setting + _).toSet
 
   /** Options of the data source itself, not of the write. */
   private val addressing = Set("path", "table", "__partition_columns")

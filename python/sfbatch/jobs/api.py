@@ -1,0 +1,151 @@
+"""Talks to a running job server over its REST interface; every failure is a JobServerError with the server's code."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from sfbatch.errors import SfBatchError
+from sfbatch.local_metastore import default_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+TIMEOUT_S = 30.0
+LONGEST_PAUSE_S = 5.0
+DOWN, AWAY = "SFBATCH_SERVER_DOWN", {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+
+
+class JobServerError(SfBatchError):
+    """The server's answer was an error, with its code; or SFBATCH_SERVER_DOWN: there was no answer."""
+
+    def __init__(self, code: str, message: str, status: int = 0, was_sent: bool = True) -> None:
+        super().__init__(code, message)
+        self.status, self.was_sent = status, was_sent  # not sent: there was nobody to connect to
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed in a moment: the server restarts, or its database is away."""
+        return self.code == DOWN or self.status in AWAY
+
+
+class Api:
+    """One server: the given one, else SFBATCH_JOBS_URL, else this machine's.
+
+    The token is the given one, else SFBATCH_JOBS_TOKEN, else, for this machine's server, that of its first start.
+    """
+
+    def __init__(self, url: str = "", token: str = "") -> None:
+        import httpx
+
+        self.url = (url or os.environ.get("SFBATCH_JOBS_URL", "") or DEFAULT_URL).rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = f"'{self.url}' is no address of a job server: expected e.g. {DEFAULT_URL} (SFBATCH_JOBS_URL)."
+            raise JobServerError("SFBATCH_BAD_REQUEST", message)
+        self._is_here = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        token = token or os.environ.get("SFBATCH_JOBS_TOKEN", "") or (_own_token() if self._is_here else "")
+        headers = {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        # A proxy of the environment cannot reach this machine's loopback.
+        self._http = httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=not self._is_here)
+
+    def call(self, method: str, *path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """One request; the answer's JSON, None when it has none. `path` is below /api/v3, each part is quoted.
+
+        Raises JobServerError.
+        """
+        given = {} if body is None else {"json": body}
+        content = self.send(method, *path, params=query, **given).content
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            raise JobServerError(
+                "SFBATCH_SERVER_ERROR", f"{self.url} is no job server: its answer is no JSON"
+            ) from None
+
+    def send(self, method: str, *path: str, **options: Any) -> httpx.Response:
+        """One request, with httpx's options; the whole answer. Raises JobServerError."""
+        with self.stream(method, *path, **options) as answer:
+            answer.read()
+            return answer
+
+    @contextmanager
+    def stream(self, method: str, *path: str, **options: Any) -> Iterator[httpx.Response]:
+        """One request; the answer, to be read within. Raises JobServerError."""
+        import httpx
+
+        where = "/".join((f"{self.url}/api/v3", *(quote(part, safe=":") for part in path)))
+        try:
+            with self._http.stream(method, where, **options) as answer:
+                if answer.is_success:
+                    yield answer
+                    return
+                answer.read()
+                raise self._told(answer)
+        except httpx.HTTPError as error:
+            was_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise JobServerError(DOWN, self._down(error), was_sent=was_sent) from None
+
+    def patiently(self, method: str, *path: str, for_s: float, **options: Any) -> Any:
+        """`call`, again and again while the server is away; only for requests that may be made twice."""
+        give_up, pause_s = time.monotonic() + for_s, 0.2
+        while True:
+            try:
+                return self.call(method, *path, **options)
+            except JobServerError as error:
+                if not error.may_pass or time.monotonic() > give_up:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def find(self, *path: str) -> Any:
+        """What is there, None when nothing is. Raises JobServerError."""
+        try:
+            return self.call("GET", *path)
+        except JobServerError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def every(self, kind: str) -> list[dict[str, Any]]:
+        """All resources of a kind, e.g. `clusters`."""
+        found: list[dict[str, Any]] = []
+        number, pages = 0, 1
+        while number < pages:
+            page = self.call("GET", kind, query={"page": number, "size": 500, "sort": "id,asc"})
+            found += next(iter(page.get("_embedded", {}).values()), [])
+            number, pages = number + 1, page["page"]["totalPages"]
+        return found
+
+    def _down(self, error: Exception) -> str:
+        start = "Start one: `sfbatch server` (pip install 'sfbatch[server]')" if self._is_here else "Is it up?"
+        return (
+            f"no job server answers at {self.url} ({error or type(error).__name__}). {start}; or set SFBATCH_JOBS_URL."
+        )
+
+    def _told(self, answer: httpx.Response) -> JobServerError:
+        status = answer.status_code
+        try:
+            document = answer.json()
+            code, message = str(document["code"]), str(document["message"])
+        except (ValueError, KeyError, TypeError):
+            code, message = "SFBATCH_SERVER_ERROR", f"the answer was {status} {answer.reason_phrase}"
+        if status == HTTPStatus.UNAUTHORIZED:
+            message += f". {self.url} knows no such token: set SFBATCH_JOBS_TOKEN (sfbatch tokens add makes one)"
+        return JobServerError(code, message, status)
+
+
+def _own_token() -> str:
+    path = default_home() / "jobs/token"
+    try:
+        return path.read_text().strip()
+    except OSError:  # no server was started here, or it is another user's
+        return ""

@@ -1,0 +1,188 @@
+"""Runs jobs on the server's own machine, each under a process of its own (`wrapper.py`), whose files it only reads."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfbatch.errors import SfBatchError, SparkError
+from sfbatch.jobs import kit
+from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
+from sfbatch.jobs.backends.ending import ended, read
+from sfbatch.jobs.backends.files import fetch
+from sfbatch.jobs.clock import now_ms
+from sfbatch.jobs.environments import Environments, Python
+from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sfbatch.jobs.settings import Settings
+
+# What a job sees of the server's own environment. Nothing else passes: no cloud keys, no database password.
+PASSED = {
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+    "JAVA_HOME", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "HADOOP_HOME", "HADOOP_CONF_DIR",
+    "YARN_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "SFBATCH_HOME", "SFBATCH_METASTORE_URI",
+}  # fmt: skip
+
+
+log = logging.getLogger(__name__)
+
+
+class LocalBackend:
+    """Every job in its own directory, session and process group."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: dict[Path, subprocess.Popen[bytes]] = {}  # the wrappers, by their job's directory
+        self._lock = threading.Lock()
+        passed = PASSED | set(settings.pass_env)
+        self._environment = {name: value for name, value in os.environ.items() if name in passed}
+
+    def submit(self, launch: Launch) -> None:
+        """Start a wrapper. Of several wrappers of a job one alone starts it (`wrapper.hold`)."""
+        directory = launch.directory
+        if self._has_child(directory):  # it is on its way
+            return
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if launch.refused:
+                raise OSError(launch.refused)
+            for name, address in launch.fetch.items():
+                if not (directory / name).exists():  # it was copied when the job was submitted
+                    fetch(address, directory / name)
+            arguments, environment = self._prepared(launch)
+        except (OSError, SfBatchError) as error:
+            if _end_unstarted(directory, Reason.NOT_STARTED):
+                (directory / wrapper.DETAILS).write_text(f"{error}\n")
+            return
+        asked = {
+            "arguments": arguments,
+            "timeoutS": launch.timeout_s,
+            "killGraceS": self._settings.kill_grace_s,
+            "maxOutputBytes": self._settings.max_output_bytes,
+        }
+        wrapper.write_whole(str(directory / wrapper.LAUNCH), asked)
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", wrapper.__file__, str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={
+                **self._environment,
+                **launch.environment,
+                **environment,
+                "SFBATCH_JOB_ID": launch.job_id,
+                leftovers.MARK: str(directory.resolve()),
+            },
+            start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
+        )
+        with self._lock:
+            self._children[directory] = child
+
+    def _has_child(self, directory: Path) -> bool:
+        """Whether a wrapper that this server started there lives. Waits for the others, lest they stay as zombies."""
+        with self._lock:
+            self._children = {where: child for where, child in self._children.items() if child.poll() is None}
+            return directory in self._children
+
+    def _prepared(self, launch: Launch) -> tuple[list[str], dict[str, str]]:
+        """The job's words, and what its environment has besides: sfbatch for its Spark, its Python packages."""
+        words, environment = list(launch.arguments), {}
+        top = self._settings.directory
+        if launch.requirements:
+            made = Environments(top / "environments").get(launch.requirements, Python.here())
+            python = str(made / "bin/python")
+            environment = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
+            if re.fullmatch(r"python[\d.]*", Path(words[0]).name):
+                words[0] = python
+        # The Python that Spark is installed for, not PATH's; it has sfbatch, and needs no copy.
+        own = launch.spark == "installed" and not launch.requirements and "PYSPARK_PYTHON" not in self._environment
+        if own:
+            environment = {"PYSPARK_PYTHON": sys.executable}
+        if is_spark_submit(launch.program):
+            line = SparkSubmit.parse(words[1:])
+            if launch.spark:
+                try:
+                    jar, package = kit.jar_for(launch.spark), None if own else str(kit.package_zip(top / "kit"))
+                    with_sfbatch(line, str(jar), package)
+                except SparkError as error:
+                    if launch.spark != "installed":
+                        raise
+                    log.warning("a Spark job goes without sfbatch", extra={"job_id": launch.job_id, "why": str(error)})
+            line.conf["spark.sfbatch.job-id"] = launch.job_id
+            words = [words[0], *line.words()]
+        return words, environment
+
+    def poll(self, job_id: str, directory: Path) -> Report:  # noqa: ARG002
+        """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
+        self._has_child(directory)
+        end = ended(directory)
+        if end:
+            if end.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
+                leftovers.end_all(directory)
+            return end
+        alive = _is_alive(directory)
+        if alive is None:
+            return Report(Phase.NOT_STARTED)
+        if not alive:
+            # Its last act is to write the end: looked for once more, now that it cannot write any more.
+            leftovers.end_all(directory)
+            return ended(directory) or Report(Phase.LOST)
+        process = read(directory / wrapper.PROCESS)
+        if process is None:
+            return Report(Phase.STARTING)
+        return Report(Phase.RUNNING, process["processId"], process["startedMs"])
+
+    def kill(self, job_id: str, directory: Path) -> None:  # noqa: ARG002
+        """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
+        if ended(directory) or _end_unstarted(directory, Reason.KILLED):
+            return
+        launched = read(directory / wrapper.LAUNCHED)
+        # Its lock is held, so the process with this id is the wrapper and no other.
+        if launched and _is_alive(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(launched["wrapperId"], signal.SIGTERM)
+
+    def logs(self, job_id: str, directory: Path) -> None:
+        """Nothing to bring: a local job writes into its directory."""
+
+    def reconcile(self, unfinished: Sequence[tuple[str, Path]]) -> None:
+        """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
+
+
+def _end_unstarted(directory: Path, reason: Reason) -> bool:
+    """End a job that no wrapper has begun, and bar every wrapper to come; false when one has."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = wrapper.hold(str(directory / wrapper.LAUNCHED))
+    if descriptor is None:
+        return False
+    code = "127" if reason is Reason.NOT_STARTED else "999"
+    wrapper.write_whole(
+        str(directory / wrapper.DONE), {"exitCode": code, "reason": reason.value, "finishedMs": now_ms()}
+    )
+    os.close(descriptor)
+    return True
+
+
+def _is_alive(directory: Path) -> bool | None:
+    """Whether the job's wrapper lives; None when there was none."""
+    try:
+        with (directory / wrapper.LAUNCHED).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,261 @@
+"""Submits jobs from Python: notebooks, Airflow, scripts. Synchronous; needs no server package and no Spark.
+
+>>> job = submit("job.py", ["--date", "20161001"], env="dev")  # doctest: +SKIP
+>>> job.wait().exit_code  # doctest: +SKIP
+0
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from sfbatch.errors import SfBatchError
+from sfbatch.jobs.api import Api, JobServerError
+from sfbatch.jobs.follow import Log
+from sfbatch.jobs.parcel import Parcel, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+TRIES_S = 60.0  # how long a submission or a kill is tried again while the server is away
+AWAY_S = 300.0  # how long a waiting client bears a server that restarts; the job runs on meanwhile
+FINAL = {"SUCCEEDED", "FAILED", "KILLED", "INVALID"}
+FIRST_POLL_S, LAST_POLL_S = 0.2, 2.0
+
+
+class JobFailedError(SfBatchError):
+    """SFBATCH_JOB_FAILED: it ended, but not well; SFBATCH_JOB_UNFINISHED: it has not ended in the time given."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A job at one moment; times are ISO 8601, UTC."""
+
+    id: str
+    name: str
+    user: str
+    status: str  # ACCEPTED, INIT, RUNNING, SUCCEEDED, FAILED, KILLED, INVALID
+    message: str | None
+    exit_code: int | None  # 999: killed; 666: lost; None while it has not ended
+    cluster: str | None
+    command: str | None
+    queue_position: int | None  # 1 is next; None when it does not wait
+    attempt: int  # 2 is the first retry
+    created: str
+    started: str | None
+    finished: str | None
+    arguments: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.status in FINAL
+
+
+class Job:
+    """A submitted job; it lives on the server, whatever becomes of this object."""
+
+    def __init__(self, job_id: str, api: Api | None = None) -> None:
+        self.id, self._api = job_id, api or Api()
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"{self._api.url}/jobs/{self.id}"
+
+    def state(self) -> JobState:
+        """How it is now. Raises JobServerError."""
+        found = self._get()
+        ended = found["status"] in FINAL
+        execution = self._get("execution") if ended else {}
+        return JobState(
+            id=found["id"],
+            name=found["name"],
+            user=found["user"],
+            status=found["status"],
+            message=found["statusMsg"],
+            exit_code=execution.get("exitCode"),
+            cluster=found["clusterName"],
+            command=found["commandName"],
+            queue_position=found.get("queuePosition"),
+            attempt=found.get("attempt", 1),
+            created=found["created"],
+            started=found["started"],
+            finished=found["finished"],
+            arguments=found["commandArgs"],
+        )
+
+    def wait(self, timeout_s: float | None = None, check: bool = True) -> JobState:
+        """Wait for the end; a server that restarts meanwhile is waited for.
+
+        Raises JobFailedError SFBATCH_JOB_FAILED (not with check=False), SFBATCH_JOB_UNFINISHED; JobServerError.
+        """
+        give_up = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = FIRST_POLL_S
+        while not (state := self.state()).is_final:
+            if give_up is not None and time.monotonic() > give_up:
+                message = f"job {self.id} is still {state.status} after {timeout_s:g} s. It goes on; see {self.url}."
+                raise JobFailedError("SFBATCH_JOB_UNFINISHED", message)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, LAST_POLL_S)
+        if check and state.status != "SUCCEEDED":
+            message = f"job {self.id} ended {state.status}: {state.message} Its log: sfbatch jobs logs {self.id}"
+            raise JobFailedError("SFBATCH_JOB_FAILED", message)
+        return state
+
+    def log(self, stream: str = "stdout") -> str:
+        """What it, or its newest attempt, has written so far. Raises JobServerError."""
+        return b"".join(Log(self._api, self.id, stream).new()).decode(errors="replace")
+
+    def batches(self) -> list[dict[str, Any]]:
+        """What it published so far.
+
+        >>> job.batches()  # doctest: +SKIP
+        [{'table': 'dev.t', 'version': 2, 'operation': 'write', 'partitions': {'day=20161001': '20161002002334'}}]
+        """
+        found: list[dict[str, Any]] = self._get("batches")
+        return found
+
+    def kill(self) -> None:
+        """Ask for its end; `wait` tells when it has come. Raises JobServerError, e.g. SFBATCH_FORBIDDEN."""
+        self._api.patiently("DELETE", "jobs", self.id, for_s=TRIES_S)
+
+    def rerun(self) -> Job:
+        """Submit it again as it was, from the files it came with, in your name. Raises JobServerError."""
+        return Job(self._api.send("POST", "jobs", self.id, "rerun").headers["location"].rpartition("/")[2], self._api)
+
+    def _get(self, *aspect: str) -> Any:
+        return self._api.patiently("GET", "jobs", self.id, *aspect, for_s=AWAY_S)
+
+
+def submit(
+    script: str | os.PathLike[str],
+    arguments: Sequence[str] = (),
+    *,
+    env: str = "dev",
+    tags: Sequence[str] = (),
+    command: str | Sequence[str] = (),
+    conf: Mapping[str, str] | None = None,
+    py_files: Iterable[str | os.PathLike[str]] = (),
+    jars: Iterable[str | os.PathLike[str]] = (),
+    files: Iterable[str | os.PathLike[str]] = (),
+    requirements: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    user: str | None = None,
+    job_id: str | None = None,
+    memory_mb: int | None = None,
+    timeout_s: int | None = None,
+    priority: int | None = None,
+    retries: int | None = None,
+    job_tags: Sequence[str] = (),
+    api: Api | None = None,
+) -> Job:
+    """Submit a job to a cluster of `env`; it is durable when this returns, and runs when its turn comes.
+
+    `tags` are further tags its cluster must have, `command` those of the command: `spark-submit` (the default) and
+    `python` stand for `type:...`, or e.g. `ver:3.x`. With a `job_id` a second call finds the first one's job and
+    submits nothing: so a task that is tried again does not run twice. Files of this machine are sent along.
+
+    Raises SfBatchError SFBATCH_BAD_SUBMISSION; JobServerError, e.g. SFBATCH_INVALID when no cluster fits.
+    """
+    api = api or Api()
+    parcel = pack(
+        str(script),
+        [str(each) for each in arguments],
+        env=env,
+        tags=tags,
+        command=[command] if isinstance(command, str) else command,
+        conf=conf,
+        py_files=map(str, py_files),
+        jars=map(str, jars),
+        files=map(str, files),
+        requirements=str(requirements) if requirements else None,
+        name=name,
+        user=user or own_name(api),
+        id=job_id,
+        memory=memory_mb,
+        timeout=timeout_s,
+        priority=priority,
+        retries=retries,
+        job_tags=job_tags,
+    )
+    return send(parcel, api)
+
+
+def send(parcel: Parcel, api: Api) -> Job:
+    """Submit a packed job, once: its id is chosen here, so that a request whose answer was lost can be repeated."""
+    given = parcel.request.get("id")
+    request = {**parcel.request, "id": given or str(uuid.uuid4())}
+    give_up, tried = time.monotonic() + TRIES_S, False
+    while True:
+        try:
+            _post(request, parcel, api)
+        except JobServerError as error:
+            if error.status == HTTPStatus.CONFLICT and (tried or (given and _is_same(request, api))):
+                break  # our own request, whose answer was lost, or an earlier one for the same job
+            # Where nobody was from the first, waiting would only hide that.
+            if not error.may_pass or not (error.was_sent or tried) or time.monotonic() > give_up:
+                raise
+            tried = True
+            time.sleep(1)
+        else:
+            break
+    return Job(request["id"], api)
+
+
+def own_name(api: Api) -> str:
+    """Whose jobs these are: SFBATCH_USER, else the token's user, else the system's, where no token is asked for."""
+    me = api.call("GET", "me")
+    return os.environ.get("SFBATCH_USER", "") or (me["user"] if me["authenticated"] else getpass.getuser())
+
+
+def find(job_id: str, api: Api | None = None) -> Job:
+    """The job of this id. Raises JobServerError SFBATCH_NOT_FOUND."""
+    api = api or Api()
+    api.call("GET", "jobs", job_id, "status")
+    return Job(job_id, api)
+
+
+def search(api: Api | None = None, limit: int = 20, **filters: Any) -> Iterator[dict[str, Any]]:
+    """Jobs, newest first, as Genie's search shows them. `filters`: status, user, name, tag, clusterName ... (docs).
+
+    >>> [job["id"] for job in search(status="FAILED", user="alice")]  # doctest: +SKIP
+    """
+    api, page, pages = api or Api(), 0, 1
+    while page < pages and limit > 0:
+        query = {**{k: v for k, v in filters.items() if v not in (None, "", [])}, "page": page, "size": min(limit, 500)}
+        found = api.call("GET", "jobs", query=query)
+        items = found.get("_embedded", {}).get("jobSearchResultList", [])[:limit]
+        yield from items
+        page, pages, limit = page + 1, found["page"]["totalPages"], limit - len(items)
+
+
+def _post(request: dict[str, Any], parcel: Parcel, api: Api) -> None:
+    with ExitStack() as opened:
+        files = [(name, opened.enter_context(file)) for name, file in parcel.open()]
+        if not files:
+            api.send("POST", "jobs", json=request)
+            return
+        parts: list[tuple[str, Any]] = [("request", (None, json.dumps(request), "application/json"))]
+        parts += [("attachment", (name, file, "application/octet-stream")) for name, file in files]
+        api.send("POST", "jobs", files=parts)
+
+
+def _is_same(request: dict[str, Any], api: Api) -> bool:
+    """Whether the job that has this id already is this one."""
+    there = api.call("GET", "jobs", request["id"], "request")
+    same = ("name", "user", "clusterCriterias", "commandCriteria")
+    arguments = shlex.join(request["commandArguments"])
+    return all(there[key] == request[key] for key in same) and there["commandArgs"] == arguments

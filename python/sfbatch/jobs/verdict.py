@@ -1,0 +1,101 @@
+"""How a job ended, in Genie's words; the last lines of a failed job's logs say why."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sfbatch.jobs import states
+from sfbatch.jobs.backends import Phase, Reason, Report
+from sfbatch.jobs.clock import now_ms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAIL_BYTES = 256 * 1024
+LONGEST_CAUSE = 500
+_JAVA = r"(?:[a-z_][\w]*\.)+[A-Z][\w$]*(?:Exception|Error|Failure|Interrupt|Throwable)\b[^\n]*"
+_CAUSED_BY = re.compile(rf"^\s*Caused by: ({_JAVA})", re.MULTILINE)
+_THROWN = re.compile(rf"^\s*(?:Exception in thread \"[^\"]*\" |[^\n]*\bERROR\b[^\n]*?: )?({_JAVA})", re.MULTILINE)
+_PYTHON = re.compile(
+    r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)+"
+    r"((?:\w+\.)*\w+(?::[^\n]*)?)",
+    re.MULTILINE,
+)
+_BY_REASON = {
+    Reason.KILLED: states.MSG_KILLED,
+    Reason.TIMEOUT: states.MSG_TIMEOUT,
+    Reason.STDOUT: states.MSG_STDOUT,
+    Reason.STDERR: states.MSG_STDERR,
+    Reason.CANCELLED: states.MSG_CANCELLED,
+    Reason.INTERRUPTED: states.MSG_INTERRUPTED,
+}
+
+
+def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, Any]:
+    """The columns of a job that has ended or is lost; `killed` when its end was asked for.
+
+    0 is success and any other exit code failure; whatever was ended by force is KILLED, with Genie's exit code 999.
+    """
+    if report.phase is Phase.LOST:
+        return {
+            "status": states.KILLED if killed else states.FAILED,
+            "status_msg": states.MSG_KILLED if killed else report.message or states.MSG_LOST,
+            "exit_code": states.EXIT_KILLED if killed else states.EXIT_LOST,
+            "finished_ms": now_ms(),
+        }
+    ended = {
+        "finished_ms": report.finished_ms,
+        "exit_code": report.exit_code,
+        "started_ms": report.started_ms,
+        "process_id": report.process_id,
+    }
+    if report.reason in _BY_REASON:
+        message = _BY_REASON[report.reason]
+        return {**ended, "status": states.KILLED, "status_msg": message, "exit_code": states.EXIT_KILLED}
+    if report.reason is Reason.NOT_STARTED:
+        return {**ended, "status": states.FAILED, "status_msg": states.MSG_NOT_STARTED}
+    if report.exit_code == 0:
+        return {**ended, "status": states.SUCCEEDED, "status_msg": states.MSG_SUCCEEDED}
+    # In cluster mode the driver has an stderr of its own, which tells more than that of spark-submit.
+    stderr = _tail(directory / "stderr") + "\n" + _tail(directory / "driver/stderr")
+    cause = root_cause(stderr, _tail(directory / "stdout")) or report.message
+    message = states.MSG_FAILED if cause is None else f"{states.MSG_FAILED} {cause}"
+    return {**ended, "status": states.FAILED, "status_msg": message}
+
+
+def root_cause(stderr: str, stdout: str) -> str | None:
+    r"""The exception a job died of: the innermost Java cause, else what Java threw last, else Python's last traceback.
+
+    >>> root_cause("Traceback (most recent call last):\n  File 'a.py', line 1\nValueError: no rows\n", "")
+    'ValueError: no rows'
+
+    In client mode spark-submit lets Python's stderr go to either stream, so both are looked at. A traceback of Python
+    that only passes on a Java exception (py4j) gives way to that exception.
+    """
+    python = _last(_PYTHON, stderr) or _last(_PYTHON, stdout)
+    if python and not python.startswith("py4j."):
+        return _short(python)
+    for pattern in (_CAUSED_BY, _THROWN):
+        found = _last(pattern, stderr) or _last(pattern, stdout)
+        if found:
+            return _short(found)
+    return _short(python) if python else None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    found: list[str] = pattern.findall(text)
+    return found[-1].strip() if found else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_CAUSE else text[: LONGEST_CAUSE - 1] + "…"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode(errors="replace").replace("\0", "")
+    except OSError:
+        return ""

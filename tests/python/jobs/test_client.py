@@ -1,0 +1,208 @@
+"""The client from Python: what it sends, that it sends it once, and that it bears a server that goes away."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import zipfile
+from io import BytesIO
+
+import pytest
+import sfbatch
+from live import eventually
+from sfbatch.errors import SfBatchError
+from sfbatch.jobs.api import Api, JobServerError
+from sfbatch.jobs.parcel import pack
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text("import sys; print('ran', *sys.argv[1:])")
+    return path
+
+
+@pytest.fixture
+def api(live):
+    return Api(live.url, live.token)
+
+
+def test_a_job_is_submitted_watched_and_read(api, script):
+    job = sfbatch.jobs.submit(script, ["a b", 1], command="python", name="nightly", job_tags=["team:x"], api=api)
+    state = job.wait(timeout_s=30)
+    assert (state.status, state.exit_code, state.cluster, state.command) == ("SUCCEEDED", 0, "local", "python")
+    assert job.log() == "ran a b 1\n"
+    assert [found["id"] for found in sfbatch.jobs.search(api, tag="team:x")] == [job.id]
+    assert sfbatch.jobs.find(job.id, api).state() == state
+    assert job.batches() == []
+
+
+def test_a_failed_job_raises_its_reason_and_one_that_goes_on_raises_too(api, tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text("raise KeyError('day')")
+    job = sfbatch.jobs.submit(path, command="python", api=api)
+    with pytest.raises(sfbatch.jobs.JobFailedError, match="KeyError: 'day'") as raised:
+        job.wait(timeout_s=30)
+    assert raised.value.code == "SFBATCH_JOB_FAILED"
+    assert job.wait(check=False).exit_code == 1
+    path.write_text("import time; time.sleep(60)")
+    job = sfbatch.jobs.submit(path, command="python", api=api)
+    with pytest.raises(sfbatch.jobs.JobFailedError, match="SFBATCH_JOB_UNFINISHED"):
+        job.wait(timeout_s=0.5)
+    job.kill()
+    assert job.wait(30, check=False).status == "KILLED"
+
+
+def test_an_id_sent_again_finds_its_job_and_another_job_of_that_id_is_refused(api, script):
+    first = sfbatch.jobs.submit(script, ["1"], command="python", job_id="once", api=api)
+    again = sfbatch.jobs.submit(script, ["1"], command="python", job_id="once", api=api)
+    assert again.wait(30).created == first.state().created
+    with pytest.raises(JobServerError, match="SFBATCH_ID_TAKEN"):
+        sfbatch.jobs.submit(script, ["2"], command="python", job_id="once", api=api)
+
+
+class Deaf:
+    """A proxy before a server that swallows the answers to the first few POSTs: the request was heard, the client cannot know."""
+
+    def __init__(self, port, swallow):
+        self.target, self.swallow, self.posts = port, swallow, 0
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        upstream = socket.create_connection(("127.0.0.1", self.target))
+        mute = threading.Event()
+
+        def there():
+            while data := client.recv(65536):
+                if data.startswith(b"POST"):
+                    self.posts += 1
+                    if self.posts <= self.swallow:
+                        mute.set()
+                upstream.sendall(data)
+
+        def back():
+            while data := upstream.recv(65536):
+                if mute.is_set():
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                client.sendall(data)
+
+        for work in (there, back):
+            threading.Thread(target=_quietly, args=(work,), daemon=True).start()
+
+
+def _quietly(work):
+    with contextlib.suppress(OSError):
+        work()
+
+
+def test_a_submission_whose_answer_was_lost_is_repeated_and_runs_once(live, tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text("print('ran')")
+    proxy = Deaf(live.port, swallow=2)
+    try:
+        api = Api(proxy.url, live.token)
+        before = live.get("jobs", name="lost").json()["page"]["totalElements"]
+        job = sfbatch.jobs.submit(path, command="python", name="lost", api=api)
+    finally:
+        proxy.server.close()
+    assert proxy.posts == 3
+    assert live.ended(job.id)["status"] == "SUCCEEDED"
+    assert live.output(job.id).text == "ran\n"  # the attachment came whole with each try
+    assert live.get("jobs", name="lost").json()["page"]["totalElements"] == before + 1
+
+
+def test_who_waits_bears_a_server_that_is_killed_and_comes_back(fresh, tmp_path):
+    server = fresh().start()
+    path = tmp_path / "job.py"
+    path.write_text("import time; time.sleep(3); print('through')")
+    job = sfbatch.jobs.submit(path, command="python", api=Api(server.url, server.token))
+    server.running(job.id)
+    states = []
+    waiting = threading.Thread(target=lambda: states.append(job.wait(timeout_s=60)))
+    waiting.start()
+    server.kill9()
+    server.start()
+    waiting.join(60)
+    assert [state.status for state in states] == ["SUCCEEDED"]
+    assert job.log() == "through\n"
+
+
+def test_a_token_of_this_machine_goes_to_no_other(monkeypatch, live):
+    monkeypatch.setenv("SFBATCH_HOME", str(live.home))
+    monkeypatch.delenv("SFBATCH_JOBS_TOKEN", raising=False)
+    assert Api(live.url)._http.headers["authorization"] == f"Bearer {live.token}"
+    assert "authorization" not in Api("http://jobs.example:8080")._http.headers
+
+
+@pytest.mark.parametrize("url", ["jobs.example", "ftp://jobs.example", "http://"])
+def test_what_is_no_address_is_refused_at_once(url):
+    with pytest.raises(JobServerError, match="SFBATCH_BAD_REQUEST"):
+        Api(url)
+
+
+def test_a_directory_becomes_the_same_archive_each_time_without_what_is_hidden(tmp_path, script):
+    library = tmp_path / "lib"
+    (library / "pkg/__pycache__").mkdir(parents=True)
+    for name in ("pkg/__init__.py", "pkg/a.py", "pkg/__pycache__/a.pyc", ".secret", "pkg/.env"):
+        (library / name).write_text(name)
+    first = pack(str(script), env="dev", py_files=[str(library)]).files["lib.zip"]
+    os.utime(library / "pkg/a.py", (1, 1))
+    assert pack(str(script), env="dev", py_files=[str(library)]).files["lib.zip"] == first
+    assert zipfile.ZipFile(BytesIO(first)).namelist() == ["pkg/__init__.py", "pkg/a.py"]
+
+
+def test_requirements_go_along_and_a_lock_file_with_its_project(tmp_path, script):
+    for name in ("requirements.txt", "uv.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    found = pack(str(script), env="dev", requirements=str(tmp_path / "requirements.txt"))
+    assert (found.request["pythonEnvironment"], list(found.files)) == (
+        "requirements.txt",
+        ["job.py", "requirements.txt"],
+    )
+    found = pack(str(script), env="dev", requirements=str(tmp_path / "uv.lock"))
+    assert (found.request["pythonEnvironment"], list(found.files)) == (
+        "uv.lock",
+        ["job.py", "uv.lock", "pyproject.toml"],
+    )
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is(tmp_path, script):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/job.py").write_text("")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        "not there": {"py_files": [str(tmp_path / "gone.zip")]},
+        "two files are called job.py": {"files": [str(tmp_path / "other/job.py")]},
+        "holds no file": {"py_files": [str(tmp_path / "empty")]},
+        "spark-submit's": {"conf": {"a": "b"}, "command": ["python"]},
+        "is a directory": {"files": [str(tmp_path)]},
+    }
+    for message, given in cases.items():
+        with pytest.raises(SfBatchError, match=message) as raised:
+            pack(str(script), env="dev", **given)
+        assert raised.value.code == "SFBATCH_BAD_SUBMISSION"
+
+
+def test_a_stopped_server_is_a_time_out_that_says_so(fresh, monkeypatch):
+    server = fresh().start()
+    monkeypatch.setattr("sfbatch.jobs.api.TIMEOUT_S", 0.5)
+    api = Api(server.url, server.token)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(JobServerError, match=r"SFBATCH_SERVER_DOWN.*ReadTimeout|SFBATCH_SERVER_DOWN.*timed out"):
+            api.call("GET", "jobs")
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    eventually(lambda: api.call("GET", "jobs"))

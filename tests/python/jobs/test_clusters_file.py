@@ -1,0 +1,131 @@
+"""`sfbatch clusters apply` makes a server's clusters those of a file: shown first, idempotent, red/black in one command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from live import eventually
+
+EXAMPLE = Path(__file__).parents[3] / "conf/clusters.yaml"
+
+
+def apply(server, wanted, *arguments, code=0):
+    path = server.home / "clusters.yaml"
+    path.write_text(wanted if isinstance(wanted, str) else yaml.safe_dump(wanted, sort_keys=False))
+    command = [
+        sys.executable,
+        "-c",
+        "from sfbatch.cli import main; main()",
+        "clusters",
+        "apply",
+        str(path),
+        "--url",
+        server.url,
+        *arguments,
+    ]
+    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def example():
+    return yaml.safe_load(EXAMPLE.read_text())
+
+
+def test_the_example_is_shown_then_made_then_nothing_is_left_to_do(server):
+    shown = apply(server, example())
+    assert "+ cluster dev-1\n    commands: none -> spark-3.5, python-3\n    status: UP" in shown
+    assert "nothing was changed" in shown
+    assert server.get("clusters/dev-1").status_code == 404
+    apply(server, example(), "--yes")
+    assert [c["id"] for c in server.get("clusters/dev-1/commands").json()] == ["spark-3.5", "python-3"]
+    assert server.get("clusters/dev-1").json()["metadata"]["sfbatch"]["maxRunningJobs"] == 8
+    assert server.get("clusters/local").json()["status"] == "UP"  # not named, not touched
+    before = server.get("clusters/dev-1").json()["updated"]
+    assert apply(server, example(), "--yes") == "nothing to do\n"
+    assert json.loads(apply(server, example(), "--yes", "--json")) == {"changes": [], "made": False}
+    assert server.get("clusters/dev-1").json()["updated"] == before
+
+
+def test_a_change_is_told_field_by_field(server):
+    apply(server, example(), "--yes")
+    wanted = example()
+    wanted["commands"]["spark-3.5"]["executable"] = "/opt/spark/bin/spark-submit"
+    wanted["clusters"]["dev-1"]["tags"].append("new:tag")
+    wanted["clusters"]["dev-1"]["commands"].reverse()
+    shown = apply(server, wanted, "--yes").splitlines()
+    assert "    executable: spark-submit -> /opt/spark/bin/spark-submit" in shown
+    assert "    tags: env:dev, sched:adhoc -> env:dev, new:tag, sched:adhoc" in shown
+    assert "    commands: spark-3.5, python-3 -> python-3, spark-3.5" in shown
+    assert [c["id"] for c in server.get("clusters/dev-1/commands").json()] == ["python-3", "spark-3.5"]
+    assert apply(server, wanted) == "nothing to do\n"
+
+
+def test_a_new_id_under_the_same_name_replaces_a_cluster_under_its_running_jobs(server):
+    wanted = {"clusters": {"a-1": {"name": "a", "tags": ["env:a"], "commands": ["sh"]}}}
+    apply(server, wanted, "--yes")
+    running = server.submit(["-c", "sleep 2; echo whole"], cluster=("env:a",))
+    server.running(running)
+    wanted["clusters"]["a-2"] = wanted["clusters"].pop("a-1")
+    shown = apply(server, wanted, "--yes")
+    assert "status: UP -> OUT_OF_SERVICE (replaced; its jobs run on)" in shown
+    assert (server.get("clusters/a-1").json()["status"], server.get("clusters/a-2").json()["status"]) == (
+        "OUT_OF_SERVICE",
+        "UP",
+    )
+    later = server.submit(["-c", "true"], cluster=("env:a",))
+    eventually(lambda: server.get(f"jobs/{later}/cluster").status_code == 200)
+    assert server.get(f"jobs/{later}/cluster").json()["id"] == "a-2"
+    assert server.ended(running)["status"] == "SUCCEEDED"
+    assert apply(server, wanted, "--yes") == "nothing to do\n"
+
+
+def test_a_file_that_says_nothing_sensible_changes_nothing(server):
+    for wanted, message in (
+        ({"clusters": {"x": {"statsu": "UP"}}}, "there is no 'statsu'"),
+        ({"clusters": {"x": {"status": "DOWN"}}}, "status"),
+        ({"clusters": ["x"]}, "must map ids"),
+        ("clusters: [", "cannot be read"),
+    ):
+        assert message in apply(server, wanted, "--yes", code=1)
+    assert server.get("clusters/x").status_code == 404
+
+
+def test_without_a_server_it_says_so(server):
+    server.stop()
+    assert "[SFBATCH_SERVER_DOWN]" in apply(server, example(), code=1)
+
+
+def test_the_example_for_emr_is_taken_and_what_would_fail_later_is_refused_now(server):
+    text = (EXAMPLE.parent / "clusters-emr.yaml").read_text()
+    apply(server, text, "--yes")
+    ours = server.get("clusters/emr-dev-1").json()["metadata"]["sfbatch"]
+    assert (ours["backend"], ours["emr"]["clusterId"], ours["maxRunningJobs"]) == ("emr-steps", "j-DEV", 10)
+    assert server.get("commands/emr-spark-4.0").json()["metadata"] == {"sfbatch": {"spark": "4.0"}}
+    assert apply(server, text, "--yes") == "nothing to do\n"
+    for change, message in (
+        (
+            {"clusters": {"x": {"limits": {"backend": "emr"}}}},
+            "the backend is one of local, emr-steps, emr-serverless, not 'emr'",
+        ),
+        ({"clusters": {"x": {"limits": {"backend": "emr-steps"}}}}, "needs emr.clusterId"),
+        ({"clusters": {"x": {"emr": {"region": "r"}}}}, "the backend local has no use for emr.region"),
+        ({"clusters": {"x": {"commands": "spark"}}}, "commands must be a list"),
+        ({"clusters": {"x": {"limits": 4}}}, "limits must be a mapping"),
+        ({"clusters": {"x": {"limits": {"maxRunningJob": 4}}}}, "limits.maxRunningJob 4: there is backend (str)"),
+        ({"clusters": {"x": {"limits": {"maxRunningJobs": "4"}}}}, "limits.maxRunningJobs '4': there is"),
+        ({"commands": {"x": {"executable": "x", "spark": "3.4"}}}, 'spark is "3.5", "4.0", "installed", not'),
+    ):
+        assert message in apply(server, change, "--yes", code=1)
+    both = {
+        "commands": {
+            "x": {"executable": "x", "spark": "3.5", "limits": {"writeDatabases": ["dev"]}, "metadata": {"team": "a"}}
+        }
+    }
+    apply(server, both, "--yes")
+    assert server.get("commands/x").json()["metadata"] == {
+        "team": "a",
+        "sfbatch": {"writeDatabases": ["dev"], "spark": "3.5"},
+    }

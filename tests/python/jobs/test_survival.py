@@ -1,0 +1,198 @@
+"""kill -9 of the server at random moments: each job ends with one truthful state, none ran twice, none is orphaned."""
+
+import io
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+
+import pytest
+import requests
+from live import FINAL, eventually
+from sfbatch.jobs import first_start
+from sfbatch.jobs.accept import Attachment, Sender, accept
+from sfbatch.jobs.backends.leftovers import processes_of
+from sfbatch.jobs.database import Database
+from sfbatch.jobs.requests import JobRequest
+from sfbatch.jobs.settings import Settings
+from sfbatch.jobs.tables import jobs
+from sfbatch.jobs.tokens import ADMIN, Principal
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
+JOBS = int(os.environ.get("SFBATCH_TEST_JOBS", "40"))
+SPARK_SUBMIT = os.environ.get("SFBATCH_TEST_SPARK_SUBMIT", "")  # a real one: three of the jobs are Spark's
+# Each notes that it began, sleeps, and ends as its name says: 0, 3, or by a kill.
+SCRIPT = "echo $$ >> began; sleep {seconds}; echo end >> ended; exit {code}"
+SPARK_JOB = b"""
+import sys
+from pyspark.sql import SparkSession
+open("began", "a").write("x\\n")
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+assert spark.range(1000).selectExpr("sum(id)").first()[0] == 499500
+open("ended", "a").write("end\\n")
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def outlive(server, disturb, times, number):
+    """Submit jobs while `disturb` happens so many times; each must have begun once, ended as it was told, and left nothing."""
+    seed = int(os.environ.get("SFBATCH_TEST_SEED", time.time_ns() % 10**6))
+    print(f"seed {seed}, {times} times, {number} jobs")
+    rng = random.Random(seed)
+    wanted = {}
+    stop = threading.Event()
+
+    def submit_one(job_id, body, kill, files=None):
+        """As Netflix's client: again after an error, and 409 means that it was taken."""
+        while not stop.is_set():
+            try:
+                if files:
+                    parts = [("request", (None, json.dumps(body), "application/json"))]
+                    parts += [("attachment", (name, content)) for name, content in files.items()]
+                    answer = server.api.post(f"{server.base}/jobs", files=parts, timeout=30)
+                else:
+                    answer = server.post("jobs", body)
+                if answer.status_code in {202, 409}:
+                    if kill:
+                        wanted[job_id].add("KILLED")
+                        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.05)
+
+    def submit_all():
+        for each in range(3 if SPARK_SUBMIT else 0):
+            job_id, code = f"spark{each}", 3 if each == 1 else 0
+            wanted[job_id] = {"FAILED" if code else "SUCCEEDED"}
+            submit_one(job_id, server.job(["job.py", str(code)], "spark", id=job_id), False, {"job.py": SPARK_JOB})
+        for each in range(number):
+            job_id, code = f"job{each}", rng.choice((0, 3))
+            body = server.job(["-c", SCRIPT.format(seconds=round(rng.uniform(0, 3), 2), code=code)], id=job_id)
+            wanted[job_id] = {"SUCCEEDED"} if code == 0 else {"FAILED"}
+            submit_one(job_id, body, rng.random() < 0.2)
+            time.sleep(rng.uniform(0, 0.1))
+
+    submitter = threading.Thread(target=submit_all)
+    submitter.start()
+    for _ in range(times):
+        time.sleep(rng.uniform(0.02, 1.2))
+        disturb(rng)
+    if server.process.poll() is None:
+        server.wait_up()
+    submitter.join(60 + 2 * number)
+    stop.set()
+
+    def all_ended():
+        found = server.get("jobs", size=1000).json()["_embedded"]["jobSearchResultList"]
+        return (
+            len(found) == len(wanted)
+            and all(job["status"] in FINAL for job in found)
+            and {j["id"]: j["status"] for j in found}
+        )
+
+    states = eventually(all_ended, 180)
+    print(Counter(states.values()))
+    for job_id, state in states.items():
+        told = server.get(f"jobs/{job_id}").json()
+        assert state in wanted[job_id], f"{job_id}: {state}, not {wanted[job_id]}: {told['statusMsg']}"
+        directory = server.directory(job_id)
+        began = (directory / "began").read_text().split() if (directory / "began").exists() else []
+        finished = (directory / "ended").exists()
+        assert len(began) <= 1, f"{job_id} ran {len(began)} times"
+        if state != "KILLED":
+            assert len(began) == 1
+            assert finished
+        assert processes_of(server.directory(job_id)) == []
+
+
+@pytest.mark.timeout(1800 if KILLS > 8 else 300)
+def test_jobs_outlive_the_server(fresh):
+    server = fresh("--memory-mb", "2000" if SPARK_SUBMIT else "320").start()  # room for 20 jobs of 16 MB
+    server.add_command("sh", "/bin/sh", cluster="local")
+    if SPARK_SUBMIT:
+        server.add_command("spark", SPARK_SUBMIT, cluster="local", memory=500)
+
+    def kill(rng):
+        server.kill9()
+        server.start(wait=rng.random() < 0.7)  # now and then killed while it starts
+
+    outlive(server, kill, KILLS, JOBS)
+    with sqlite3.connect(server.home / "jobs/jobs.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_job_is_durable_before_it_is_answered(fresh):
+    server = fresh("--memory-mb", "16").start()
+    server.add_command("sh", "/bin/sh", cluster="local")
+    ids = [server.submit(["-c", "cat a.txt"], files={"a.txt": b"content"}) for _ in range(10)]
+    server.kill9()
+    server.start()
+    for job_id in ids:
+        assert server.ended(job_id)["status"] == "SUCCEEDED"
+        assert server.output(job_id).text == "content"
+
+
+def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
+    class Away(Database):
+        """Goes away with the answer to the commit."""
+
+        def patiently(self, work, for_s=0):
+            if work() is None:
+                raise OperationalError("COMMIT", {}, sqlite3.OperationalError())
+
+    settings = Settings(home=tmp_path)
+    database = Away(settings.url)
+    database.migrate()
+    first_start.fill(database)
+    asked = JobRequest(
+        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
+    )
+    sender = Sender(Principal("u", ADMIN), None, None)
+    with pytest.raises(OperationalError):
+        accept(database, settings, "s", asked, [Attachment("a.txt", io.BytesIO(b"content"))], sender)
+    (stored,) = tmp_path.glob("jobs/files/*/*/a.txt")
+    assert stored.read_bytes() == b"content"
+    with database.read() as connection:
+        assert connection.scalar(select(jobs.c.directory)) == str(stored.parent.relative_to(tmp_path / "jobs"))
+    database.close()
+
+
+def test_a_kill_asked_for_just_before_the_server_died_is_carried_out(server):
+    job_id = server.submit(["-c", "sleep 300"])
+    server.running(job_id)
+    with sqlite3.connect(
+        server.home / "jobs/jobs.db"
+    ) as connection:  # as the route does, without the dispatcher's wake
+        server.kill9()
+        connection.execute("UPDATE jobs SET kill_requested_ms = 1 WHERE id = ?", (job_id,))
+    server.start()
+    assert server.ended(job_id)["status"] == "KILLED"
+    assert processes_of(server.directory(job_id)) == []
+
+
+def test_two_servers_of_one_machine_leave_each_others_jobs_alone(fresh):
+    one, two = (fresh("--memory-mb", "64").start() for _ in range(2))
+    for server in (one, two):
+        server.add_command("sh", "/bin/sh", cluster="local")
+        server.submit(["-c", "sleep 2"], id="same")
+        server.running("same")
+    one.api.delete(f"{one.base}/jobs/same", timeout=10)
+    assert one.ended("same")["status"] == "KILLED"
+    assert two.ended("same")["status"] == "SUCCEEDED"
+
+
+def test_two_servers_of_one_database_run_every_job_once(fresh, tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    one = fresh("--memory-mb", "64", "--database-url", url).start()
+    two = fresh("--memory-mb", "64", "--database-url", url).start()
+    one.add_command("sh", "/bin/sh", cluster="local")
+    ids = [(server, server.submit(["-c", "echo x >> ran; sleep 0.2"])) for _ in range(8) for server in (one, two)]
+    for server, job_id in ids:
+        assert two.ended(job_id)["status"] == "SUCCEEDED"
+        assert (server.directory(job_id) / "ran").read_text() == "x\n"
