@@ -32,7 +32,7 @@ test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test
 
-test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel ## the Python tests, both Sparks; choose with PYTEST='-k history'
+test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
 	@failed=0
 	for spark in 3.5 4.0; do
 	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
@@ -89,6 +89,11 @@ build/.jars: $(SCALA)
 	$(call say,compiling for Spark 3.5 and 4.0 (the first time Spark is fetched))
 	project/sbt +package
 	mkdir -p build
+	touch $@
+
+build/.s3: build.sbt
+	$(call say,fetching hadoop-aws and the AWS SDKs for the S3 tests (the first time 840 MB))
+	project/sbt +s3/classPath
 	touch $@
 
 $(WHEEL): build/.jars $(PY) .venv/lint/.installed

@@ -4,7 +4,7 @@ import java.io.{FileNotFoundException, IOException}
 import java.nio.channels.FileChannel
 import java.nio.file.{AccessDeniedException, FileAlreadyExistsException, Files, Paths, StandardOpenOption}
 import org.apache.hadoop.conf.Configuration
-import org.apache.hadoop.fs.{FileStatus, FileSystem, Path}
+import org.apache.hadoop.fs.{FileStatus, FileSystem, Path, UnsupportedFileSystemException}
 import org.apache.hadoop.security.AccessControlException
 import scala.util.control.NonFatal
 
@@ -28,16 +28,40 @@ object Store {
 
   /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED where exclusive creation is not to be had */
   def of(path: Path, conf: Configuration): Store = {
-    val fs = path.getFileSystem(conf)
-    fs.getScheme match {
+    val fs = fileSystem(path, conf)
+    scheme(fs) match {
       case "file" => new LocalStore(fs)
-      case scheme =>
-        throw new SfBatchException(
-          "SFBATCH_STORE_UNSUPPORTED",
-          s"'$path': tables on $scheme:// cannot be written by this release, which knows local disk only. Put the table's LOCATION on file://."
+      case "hdfs" => new HdfsStore(fs)
+      case S3a => new S3aStore(fs)
+      case other =>
+        throw unsupported(
+          s"'$path': a table cannot lie on ${fs.getClass.getName} ($other://), where no file can be created exclusively. Put its LOCATION on file://, hdfs:// or s3a://."
         )
     }
   }
+
+  /** Of the S3AFileSystem, also where `s3://` is mapped to it. */
+  val S3a = "s3a"
+
+  def isS3a(fs: FileSystem): Boolean = scheme(fs) == S3a
+
+  private def scheme(fs: FileSystem): String =
+    try fs.getScheme
+    catch { case _: UnsupportedOperationException => fs.getUri.getScheme }
+
+  private def fileSystem(path: Path, conf: Configuration): FileSystem =
+    try path.getFileSystem(conf)
+    catch {
+      case e: UnsupportedFileSystemException => throw unsupported(s"'$path': ${e.getMessage}.", e)
+      case e: RuntimeException if e.getCause.isInstanceOf[ClassNotFoundException] =>
+        throw unsupported(
+          s"'$path': ${e.getCause.getMessage}. Give Spark the jar of that file system; for s3a:// hadoop-aws of Spark's Hadoop, ${org.apache.hadoop.util.VersionInfo.getVersion}, and its AWS SDK.",
+          e
+        )
+    }
+
+  def unsupported(detail: String, cause: Throwable = null) =
+    new SfBatchException("SFBATCH_STORE_UNSUPPORTED", detail, cause)
 
   /** File system trouble in the product's words; everything else as it is. */
   def guarded[T](what: => String)(body: => T): T =
@@ -63,11 +87,36 @@ object Store {
     )
 }
 
+/** What every Hadoop file system does alike. */
+private[sfbatch] abstract class HadoopStore(fs: FileSystem) extends Store {
+
+  def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+    try {
+      val in = fs.open(path)
+      try Some(in.readAllBytes())
+      finally in.close()
+    } catch { case _: FileNotFoundException => None }
+  }
+
+  def list(directory: Path): Seq[FileStatus] = Store.guarded(s"cannot list $directory") {
+    try fs.listStatus(directory).toSeq
+    catch { case _: FileNotFoundException => Seq.empty }
+  }
+
+  def exists(path: Path): Boolean = Store.guarded(s"cannot look for $path")(fs.exists(path))
+
+  def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path") {
+    if (!fs.mkdirs(path)) throw new IOException("mkdirs failed")
+  }
+
+  def qualified(path: Path): Path = fs.makeQualified(path)
+}
+
 /** Local disk: a temporary file, fsync, and a hard link, which fails if the name exists.
   *
   * `CREATE_NEW` followed by a write would show torn files (design, section 2).
   */
-private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
+private[sfbatch] final class LocalStore(fs: FileSystem) extends HadoopStore(fs) {
 
   private def local(path: Path) = Paths.get(path.toUri.getPath)
 
@@ -98,17 +147,14 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
     finally channel.close()
   }
 
-  def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+  override def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
     try Some(Files.readAllBytes(local(path)))
     catch { case _: java.nio.file.NoSuchFileException => None }
   }
 
-  def list(directory: Path): Seq[FileStatus] = Store.guarded(s"cannot list $directory") {
-    try fs.listStatus(directory).toSeq
-    catch { case _: FileNotFoundException => Seq.empty }
-  }
+  override def exists(path: Path): Boolean = Files.exists(local(path))
 
-  def exists(path: Path): Boolean = Files.exists(local(path))
-  def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(Files.createDirectories(local(path)))
-  def qualified(path: Path): Path = fs.makeQualified(path)
+  override def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path") {
+    Files.createDirectories(local(path)); ()
+  }
 }

@@ -29,8 +29,8 @@ private[sfbatch] final class TableCreation(
         )
       )
     val asked = spec.location.getOrElse(new Path(database.getLocationUri, spec.name.toLowerCase))
-    val root = asked.getFileSystem(conf).makeQualified(asked)
-    val store = Store.of(root, conf)
+    val store = Store.of(asked, conf)
+    val root = store.qualified(asked)
     val id = own(spec, root, store)
     val files = journalOf(root, id)
     val batch = if (spec.partitionColumns.isEmpty) Some(files.claim(caller)) else None

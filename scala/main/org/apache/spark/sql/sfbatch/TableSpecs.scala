@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{Column, Format, PartitionStyle, SfBatchException, Table, TableSpec}
+import _root_.sfbatch.{Column, Format, PartitionStyle, SfBatchException, Store, Table, TableSpec}
 import java.util.Locale
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
@@ -90,7 +90,7 @@ object TableSpecs {
       partitionColumns = partitionColumns,
       location = description.storage.locationUri.map(new Path(_)).map { path =>
         val absolute = if (path.isAbsolute) path else new Path(new Path(databaseLocation), path)
-        absolute.getFileSystem(session.sessionState.newHadoopConf()).makeQualified(absolute)
+        Store.of(absolute, session.sessionState.newHadoopConf()).qualified(absolute)
       },
       comment = description.comment,
       properties = description.properties - Table.FormatName - Table.Style ++ compression ++ options.filter {

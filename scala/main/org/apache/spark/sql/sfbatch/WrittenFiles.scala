@@ -51,15 +51,15 @@ object WrittenFiles {
       keep(null)
       val file = new Path(path)
       // A writer without rows may never have made its file.
-      val status =
-        try Some(file.getFileSystem(conf).getFileStatus(file))
+      val length =
+        try Some(MagicCommitter.length(file, conf))
         catch { case _: java.io.FileNotFoundException => None }
-      status.foreach { found =>
+      length.foreach { bytes =>
         val segments = Iterator.iterate(file.getParent.getParent)(_.getParent).take(depth).map(_.getName).toList.reverse
         files += WrittenFile(
           PartitionValues.ofSegments(style, segments),
           file.getName,
-          found.getLen,
+          bytes,
           Some(rows.getOrElse(path, 0L))
         )
       }
