@@ -1,5 +1,6 @@
 """An S3 server of the tests' own: moto, in this process, with a protocol of what it was asked and faults on demand."""
 
+import logging
 import threading
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -7,6 +8,8 @@ from urllib.parse import unquote
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+
+logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)

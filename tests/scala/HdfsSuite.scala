@@ -20,8 +20,8 @@ class HdfsSuite extends LakeSuite {
     val directory = new Path(s"$at/race")
     val store = Store.of(directory, new Configuration())
     val pool = Executors.newFixedThreadPool(8)
-    try
-      (1 to 20).foreach { key =>
+    try {
+      for (key <- 1 to 20) {
         val file = new Path(directory, s"$key")
         val calls =
           (1 to 8).map(n => (() => store.createExclusive(file, s"by $n".getBytes)): Callable[Boolean]).asJava
@@ -29,7 +29,7 @@ class HdfsSuite extends LakeSuite {
         assertEquals(won.size, 1)
         assertEquals(store.read(file).map(new String(_)), Some(s"by ${won.head}"))
       }
-    finally pool.shutdown()
+    } finally pool.shutdown()
     assertEquals(store.list(directory).map(_.getPath.getName).toSet, (1 to 20).map(_.toString).toSet)
   }
 
