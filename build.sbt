@@ -17,7 +17,6 @@ lazy val sfbatch = (project in file("."))
       "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
       "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
       "org.scalameta" %% "munit" % "1.2.1" % Test,
-      "org.apache.hadoop" % "hadoop-client-minicluster" % hadoopFor(scalaBinaryVersion.value) % Test, // HDFS
       "io.delta" %% "delta-spark" % (if (scalaBinaryVersion.value == "2.12") "3.3.2"
                                      else "4.0.0") % Test // in one session with us
     ),

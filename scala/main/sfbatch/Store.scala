@@ -31,11 +31,10 @@ object Store {
     val fs = fileSystem(path, conf)
     scheme(fs) match {
       case "file" => new LocalStore(fs)
-      case "hdfs" => new HdfsStore(fs)
       case S3a => new S3aStore(fs)
       case other =>
         throw unsupported(
-          s"'$path': a table cannot lie on ${fs.getClass.getName} ($other://), where no file can be created exclusively. Put its LOCATION on file://, hdfs:// or s3a://."
+          s"'$path': a table cannot lie on ${fs.getClass.getName} ($other://), where no file can be created exclusively. Put its LOCATION on file:// or s3a://."
         )
     }
   }
