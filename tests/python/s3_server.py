@@ -39,7 +39,9 @@ class S3Server:
 
     def __call__(self, environ, start_response):
         method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
-        headers = {key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")}
+        headers = {
+            key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")
+        }
         self.requests.append(Request(method, path, headers))
         if path.startswith("/deaf/"):
             environ.pop("HTTP_IF_NONE_MATCH", None)
