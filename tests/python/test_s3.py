@@ -95,7 +95,7 @@ def test_written_rewritten_appended_rolled_back_and_read_by_a_stock_session(s3, 
     ]  # fmt: skip
     assert ours.sql(f"CALL sfbatch.recover(table => '{table}')") == []
     kept = places(s3, "lake", f"trip_{scheme}/events")
-    assert sorted(set(place.split("/")[0] for place in kept)) == ["20161001", "20161002"]
+    assert sorted({place.split("/")[0] for place in kept}) == ["20161001", "20161002"]
     assert [request for request in s3.requests if "x-amz-copy-source" in request.headers] == []
     left = [key for key in s3.keys("lake", f"trip_{scheme}/events/__magic") if not key.endswith("/")]
     assert left == []
