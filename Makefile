@@ -26,18 +26,20 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (under 18 minutes)
+test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (half an hour on 2 cores)
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test
 
-test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
-	@failed=0
-	for spark in 3.5 4.0; do
-	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
-	  .venv/spark-$$spark/bin/python -m pytest -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
-	done
+test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks at once; choose with PYTEST='-k history'
+	$(call say,Python tests on Spark 3.5 and 4.0)
+	run() { .venv/spark-$$1/bin/python -m pytest -v -c tests/python/pytest.ini tests/python $(PYTEST) 2>&1 | sed -u "s/^/[$$1] /"; }
+	run 3.5 & first=$$!
+	run 4.0 & second=$$!
+	failed=0
+	wait $$first || failed=1
+	wait $$second || failed=1
 	exit $$failed
 
 test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 TASKS = {
-    "rewrite": "Rewrite all 84 partitions",
+    "floor": "Rewrite all 84 partitions, beside what writes the same files",
+    "rewrite": "Rewrite all 84 partitions, beside other writers",
     "one": "Overwrite one partition of 84",
     "many": "One partition of {many:,}, `insertInto`",
     "many_static": "One partition of {many:,}, `INSERT OVERWRITE ... PARTITION (...)`",
@@ -48,13 +49,13 @@ def paired(ours: list[float], theirs: list[float]) -> float:
 
 def _lines(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]]) -> list[str]:
     machine, versions = results["machine"], results["versions"]
-    runs = max(len(s) for of in seconds.values() for s in of.values())
+    counts = [len(s) for of in seconds.values() for s in of.values()]
     loads = [r["load"] for r in results["runs"] if r["run"] >= 0]
     lines = [
         "# How fast",
         "",
         "Written by `make bench` (`benchmarks/run`); every number is in `results.json`, medians of "
-        f"{runs} interleaved runs after one to warm up.",
+        f"{min(counts)} to {max(counts)} interleaved runs after one to warm up.",
         "",
         f"- {results['date']}, commit `{results['commit']}`, {results['minutes']} minutes in all",
         f"- {machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}, local disk ({machine['file system']}); "
@@ -81,26 +82,17 @@ def _aims(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]]) -
         return f"| {aim} | {measured} | {'met' if met else '**not met**'} |"
 
     rows = []
-    rewrite = seconds.get("rewrite", {})
-    ours = rewrite.get("sfbatch")
-    if ours and "bare" in rewrite:
-        of_medians, by_round = (
-            statistics.median(ours) / statistics.median(rewrite["bare"]),
-            paired(ours, rewrite["bare"]),
-        )
-        rows.append(
-            row(
-                "rewrite 84 partitions: at most 1.05 x bare Parquet",
-                f"{of_medians:.3f} (of medians), {by_round:.3f} (median of rounds)",
-                of_medians <= 1.05,
-            )
-        )
-    for name in ("hive", "hive_serde", "delta", "iceberg"):
-        if ours and name in rewrite:
-            ratio = statistics.median(ours) / statistics.median(rewrite[name])
-            rows.append(
-                row(f"rewrite 84 partitions: faster than {results['titles'][name]}", f"{ratio:.2f} x", ratio < 1)
-            )
+    floor, rewrite = seconds.get("floor", {}), seconds.get("rewrite", {})
+    if "sfbatch" in floor and "bare" in floor:
+        of_medians = statistics.median(floor["sfbatch"]) / statistics.median(floor["bare"])
+        by_round = paired(floor["sfbatch"], floor["bare"])
+        measured = f"{of_medians:.3f} (of medians), {by_round:.3f} (median of rounds)"
+        rows.append(row("rewrite 84 partitions: at most 1.05 x bare Parquet", measured, of_medians <= 1.05))
+    for of, name in ((floor, "hive"), (rewrite, "hive_serde"), (rewrite, "delta"), (rewrite, "iceberg")):
+        if "sfbatch" in of and name in of:
+            ratio = statistics.median(of["sfbatch"]) / statistics.median(of[name])
+            aim = f"rewrite 84 partitions: faster than {results['titles'][name]}"
+            rows.append(row(aim, f"{ratio:.2f} x", ratio < 1))
     for task in ("many", "many_static"):
         of = seconds.get(task, {})
         for name in ("hive", "hive_serde"):
@@ -132,7 +124,7 @@ def _plain(task: str, results: dict[str, Any]) -> str:
 
 
 def _table(title: str, titles: dict[str, str], of: dict[str, list[float]]) -> list[str]:
-    against = "bare" if "bare" in of else "hive"
+    against = next(name for name in ("bare", "hive", "sfbatch") if name in of)
     lines = [
         f"## {title}",
         "",
@@ -243,15 +235,15 @@ def chart(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]], p
             xerr=errors,
             error_kw={"ecolor": "#52606d", "lw": 1, "capsize": 2},
         )
-        for i, median in enumerate(medians):
+        for i, (median, above) in enumerate(zip(medians, errors[1], strict=True)):
             axis.annotate(
                 f"{median:.2f}",
-                (0, i),
+                (median + above, i),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
-                color="white" if names[i] == "sfbatch" else "#1f2933",
+                color="#1f2933",
             )
         axis.set_title(
             TASKS[task].format(many=results["many"]).replace("`", "") + " (seconds: median, min, max)",
@@ -259,7 +251,7 @@ def chart(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]], p
             fontsize=9,
         )
         axis.tick_params(labelsize=8)
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, 1.1 * max(m + e for m, e in zip(medians, errors[1], strict=True)))
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,12 +1,13 @@
-/* A client of the protocol: a writer (append, overwrite, rollback) or a recoverer. Labels carry the step numbers of
- * PROTOCOL.md. Each label is one request to the journal or the metastore; between two of them anything may happen.
- * Safety must never rest on the lock. */
+/* A client of the protocol: a writer (append, overwrite, rollback), a recoverer, or a passer-by, who writes none of the
+ * partitions of the model. Labels carry the step numbers of PROTOCOL.md. Each label is one request to the journal, the
+ * marks or the metastore; between two of them anything may happen. Safety must never rest on the lock. */
 
-mtype = { again, publish, finish, refuse, undo, others, clean, mine_is_done }
+mtype = { again, publish, finish, refuse, others, clean }
 
 #define MAY_DIE if :: crashes > 0 -> crashes--; disturbed = true; printf("client %d dies\n", me); goto died :: true fi
 #define CLOSED(y) (mark[y] == 1 || ((y) < top && kind[(y) + 1] == abort))
 #define REFUSABLE(y) (kind[y] == append || kind[y] == overwrite || kind[y] == rollback)
+#define BIT(x) (1 << (x))
 
 #ifdef BUG_APPEND_READDS
 #define NEVER_READDED(k) ((k) == abort)
@@ -21,47 +22,105 @@ mtype = { again, publish, finish, refuse, undo, others, clean, mine_is_done }
 #else
 #define DROP_KIND(k) ((k) == rollback)
 #endif
-/* we = did a version <= upto of ours call drop_partition on x? Such a call may land late. */
-inline we_dropped(x, upto, we) {
-  we = false; w = FIRST;
+
+/* Who journalled such a version had compared what the marks of before name; an abort is journalled without. */
+#ifdef BUG_ABORT_ENDS_THE_HOUR
+#define ENDS_THE_HOUR(k) true
+#else
+#define ENDS_THE_HOUR(k) ((k) != abort)
+#endif
+
+/* hz = in the state after version upto, versions up to hz and marks of their time are older than an hour */
+inline horizon(upto) {
+  hz = 0;
+#if HOURS
+  w = aged + 1;
   do
-  :: w <= upto -> if :: DROP_KIND(kind[w]) && SAYS(w, x) == TOUCHED -> we = true :: else fi; w++
+  :: aged && w <= (upto) -> if :: ENDS_THE_HOUR(kind[w]) -> hz = aged :: else fi; w++
+  :: else -> break
+  od;
+#endif
+  skip
+}
+
+/* we = did a version of the hour before upto, of ours, call drop_partition on x? Such a call may land late. */
+inline we_dropped(x, upto, we) {
+  horizon(upto);
+  we = false;
+#ifdef BUG_DROP_AGES_UNSENT
+  w = (hz -> hz + 1 : FIRST);
+#else
+  w = (hz -> hz : FIRST);                           /* the newest of before the hour may have been finished after it */
+  do :: kind[w] == abort -> w-- :: else -> break od;
+#endif
+  do
+  :: w <= (upto) -> if :: DROP_KIND(kind[w]) && SAYS(w, x) == TOUCHED -> we = true :: else fi; w++
   :: else -> break
   od;
   skip
 }
 
-/* Steps 6 and 7 as one pure function of the journal up to n, n's mark and what the metastore showed (m):
- * what must be done next, and with which requests (a = add, t = alter, d = drop). */
+/* c = the partitions to be read: an unfinished version's own; else those to be written, those of unclear marks (um),
+ * and for a recoverer those of the last hour */
+inline compared() {
+  c = 0; p = 0;
+  do
+  :: p < NP ->
+     newest(p, n, v); we_dropped(p, n, ok);
+     if
+     :: sm == 0 && kind[n] != external && SAYS(n, p) -> c = c | BIT(p)
+     :: sm == 1 && ((parts | um) & BIT(p)) -> c = c | BIT(p)
+     :: sm == 1 && !((parts | um) & BIT(p)) && op == recover && (ok || HERE(v, p) && v > hz) -> c = c | BIT(p)
+     :: else
+     fi; p++
+  :: else -> break
+  od;
+  skip
+}
+
+inline forget() { a[0] = 0; a[1] = 0; t[0] = 0; t[1] = 0; d[0] = 0; d[1] = 0; call = 0 }
+
+/* Steps 6 and 7 as one pure function of the journal up to n, n's mark, the unclear marks and what the metastore
+ * showed (m) of the partitions c: what must be done next, and with which requests (a = add, t = alter, d = drop). */
 inline decide() {
-  act = clean; x = 0;
+  act = clean; x = 0; compared();
   p = 0; do :: p < NP -> a[p] = 0; t[p] = 0; d[p] = 0; p++ :: else -> break od;
   p = 0;
   do
-  :: p < NP ->
-     newest(p, n, v);
+  :: p < NP && (c & BIT(p)) ->
+     newest(p, n, v); newest(p, n - 1, u);
+     to = n - (sm == 0 -> 1 : 0); we_dropped(p, to, ok);
+     any = !SHOWS(v, p, m[p]) || (sm == 0 && kind[n] == rollback && !HERE(v, p) && m[p] != ABSENT);   /* any: it differs */
      if
-     :: m[p] > n -> act = again                     /* shows a version younger than our list */
-     :: m[p] <= n && v && (sm == 1 || v == n) ->
+     :: !any
+     :: any && m[p] > n -> act = again              /* shows a version younger than our list */
+     :: any && m[p] <= n && sm == 0 ->
         if
-        :: SHOWS(v, p, m[p])
-        :: !SHOWS(v, p, m[p]) ->
-           newest(p, v - 1, u); we_dropped(p, n, ok);
-           if
-#ifndef BUG_NO_METASTORE_CHECK
-           :: sm == 1 && HERE(v, p) && m[p] == ABSENT && !ok -> x = x | (1 << p)
-#endif
-           /* an unfinished version found its partition gone: to add it again could revive what was dropped */
-           :: sm == 0 && HERE(v, p) && m[p] == ABSENT && !ok && u && HERE(u, p) && NEVER_READDED(kind[n]) ->
-              x = x | (1 << p)
-#ifdef BUG_NO_REASSERT
-           :: sm == 1 && m[p] != ABSENT
-#endif
-           :: else -> t[p] = v
-           fi
+        /* an unfinished version found its partition gone: to add it again could revive what was dropped */
+        :: HERE(v, p) && m[p] == ABSENT && !ok && u && HERE(u, p) && NEVER_READDED(kind[n]) -> x = x | BIT(p)
+        :: else -> t[p] = (HERE(v, p) -> v : n)
         fi
-     :: else
+     :: any && m[p] <= n && sm == 1 ->
+        if                                          /* late: a call of ours did that; else somebody else */
+#ifdef BUG_NO_REASSERT
+        :: m[p] != ABSENT
+#else
+        :: HERE(v, p) && m[p] != ABSENT -> t[p] = v
+#ifdef BUG_LATE_ADD_IS_FOREIGN
+        :: !HERE(v, p) && m[p] != ABSENT && ok -> t[p] = n
+#else
+        :: !HERE(v, p) && m[p] != ABSENT && (ok || (um & BIT(p))) -> t[p] = n
+#endif
+#endif
+#ifdef BUG_NO_METASTORE_CHECK
+        :: HERE(v, p) && m[p] == ABSENT -> t[p] = v
+#else
+        :: HERE(v, p) && m[p] == ABSENT && ok && (um & BIT(p)) -> t[p] = v
+#endif
+        :: else -> if :: (parts & BIT(p)) || op == recover -> x = x | BIT(p) :: else fi
+        fi
      fi; p++
+  :: p < NP && !(c & BIT(p)) -> p++
   :: else -> break
   od;
   any = false; whole = true;                        /* whole: every target is new */
@@ -75,12 +134,11 @@ inline decide() {
   :: else -> break
   od;
   if
-  :: act == again
-  :: act != again && sm == 2 -> act = undo
+  :: act == again -> x = 0
   :: act != again && sm == 0 && x -> act = refuse
-  :: act != again && sm == 1 && x -> act = others
-  :: act != again && sm != 2 && !x && any -> act = publish;
-     p = 0;
+  :: act != again && sm == 1 && x && !any -> act = others
+  :: act != again && (sm == 1 || !x) && any -> act = publish;
+     x = 0; p = 0;
      do
      :: p < NP ->
         v = t[p];
@@ -96,14 +154,14 @@ inline decide() {
 #ifdef BUG_ABSENCE_BY_DROP
            :: true -> d[p] = 1
 #else
-           :: kind[v] == rollback -> d[p] = 1
-           :: kind[v] != rollback
+           :: sm == 0 && kind[n] == rollback -> d[p] = 1
+           :: !(sm == 0 && kind[n] == rollback)     /* an abort, a re-assertion: it stays there */
 #endif
            fi;
 #ifdef BUG_DROP_WITHOUT_EMPTYING
            t[p] = 0
 #else
-           if :: m[p] == v -> t[p] = 0 :: m[p] != v fi
+           if :: PLACE(p, m[p]) -> t[p] = 0 :: else fi
 #endif
         :: else
         fi; p++
@@ -111,10 +169,9 @@ inline decide() {
      od
   :: act != again && sm == 0 && !x && !any -> act = finish
   :: act != again && sm == 1 && !x && !any
-  fi
+  fi;
+  if :: act != publish -> forget() :: else fi
 }
-
-inline forget() { a[0] = 0; a[1] = 0; t[0] = 0; t[1] = 0; d[0] = 0; d[1] = 0; call = 0 }
 
 /* q = the partitions of the request `call` */
 inline take_request() {
@@ -127,17 +184,46 @@ inline take_request() {
 }
 
 inline new_version(k) {
-  top++; assert(top < MAXV); kind[top] = k; shown_once = false
+  top++; assert(top < MAXV); kind[top] = k; shown_once = false; refuser = 0
+}
+
+/* c = the partitions that what we are about to send is about: all of an unfinished version's, or those re-asserted */
+inline to_be_marked() {
+  c = 0; p = 0;
+  do
+  :: p < NP -> if :: (sm == 0 && SAYS(n, p)) || a[p] || t[p] || d[p] -> c = c | BIT(p) :: else fi; p++
+  :: else -> break
+  od;
+  skip
+}
+/* the same where it is not marked yet: a second mark says nothing new */
+inline unmarked() {
+  to_be_marked();
+#if defined(BUG_NO_MARKS) || defined(BUG_MARK_AFTER_CALL)
+  c = 0
+#else
+  c = c & ~unclear
+#endif
+}
+inline mark_unclear() {
+  to_be_marked(); unclear = unclear | c; printf("client %d marks unclear for %d: %d (bits)\n", me, n, c)
 }
 
 proctype client(byte me; mtype op; byte parts) {
-  byte n, sm, mine, x, rounds, call; mtype act;
+  byte n, sm, mine, x, rounds, call, um; mtype act;
   byte m[NP], a[NP], t[NP], d[NP], base[NP];
+#ifdef BUG_MARK_AFTER_CALL
+  bool gave_up;
+#endif
 
   d_step {                                          /* 2, 3: the state an append copies */
     p = 0;
     do
-    :: p < NP -> if :: (parts & (1 << p)) && op == append -> newest(p, top, base[p]) :: else fi; p++
+    :: p < NP ->
+       if
+       :: (parts & BIT(p)) && op == append -> newest(p, top, v); base[p] = (HERE(v, p) -> v : 0)
+       :: else
+       fi; p++
     :: else -> break
     od
   }
@@ -148,39 +234,63 @@ s5_lock:
     :: holder != 0 && (dead & (1 << holder))        /* no heartbeat: a waiter unlocks it */
     :: holder != 0 && !(dead & (1 << holder)) && steals > 0 -> steals--   /* paused, or lost */
     fi;
-    printf("client %d takes the lock from %d\n", me, holder); holder = me
+    printf("client %d takes the lock from %d\n", me, holder); holder = me; inside++
   }
 s6_list:
   atomic {
     MAY_DIE;
     d_step {
-      n = top; sm = mark[n]; printf("client %d LISTs: n=%d mark=%d\n", me, n, sm); rounds = (op == recover -> rounds + 1 : 0);
+      n = top; sm = mark[n]; printf("client %d LISTs: n=%d mark=%d\n", me, n, sm);
+      rounds = (op == recover || op == passer_by -> rounds + 1 : 0);
       assert(rounds < 9);                           /* P: recoverer finishes */
       v = FIRST;
-      do :: v < top -> assert(CLOSED(v)); v++ :: else -> break od   /* P: one unfinished */
+      do :: v < top -> assert(CLOSED(v)); v++ :: else -> break od;   /* P: one unfinished */
+#ifdef BUG_NO_MARK_IN_RECOVERY
+      c = 0
+#else
+      if :: sm == 0 && kind[n] != external -> unmarked() :: else -> c = 0 fi
+#endif
     };
-    if :: mine && mine == n && sm == 1 -> goto done :: else fi
+    if :: mine && mine == n && sm == 1 -> goto done :: else fi;
+    if
+    :: sm == 2 -> goto abort_it
+    :: sm == 0 ->                                   /* its writer may still be about, and we may not live */
+       if :: mine != n && c -> goto s6_mark :: else -> goto s6_read fi
+    :: sm == 1
+    fi
   }
+s6_marks:                                           /* LIST unclear/ */
+  atomic { d_step { horizon(n); um = unclear | (hz -> 0 : unclear_old) }; goto s6_read }
+s6_mark:
+  atomic { MAY_DIE; d_step { mark_unclear() } }
 s6_read:
 s10_read:
   atomic {
     MAY_DIE;
     d_step {
-      p = 0; do :: p < NP -> m[p] = meta[p]; p++ :: else -> break od;
-      decide();
-      printf("client %d reads the metastore: %d %d -> %e\n", me, m[0], m[1], act)
+      compared();
+      p = 0; do :: p < NP -> m[p] = (c & BIT(p) -> meta[p] : 0); p++ :: else -> break od;
+      decide(); um = 0;
+      printf("client %d reads the metastore: %d %d (bits %d) -> %e\n", me, m[0], m[1], c, act);
+      p = 0;
+      do
+      :: p < NP -> if :: act == others || act == clean && (parts & BIT(p)) :: else -> m[p] = 0 fi; p++
+      :: else -> break
+      od;
+      unmarked()
     };
     if
-    :: act == again   -> act = 0; m[0] = 0; m[1] = 0; goto s6_list
-    :: act == publish -> act = 0; goto s9_publish
-    :: act == finish  -> act = 0; m[0] = 0; m[1] = 0; goto s10_done
+    :: act == again && sm == 1   -> act = 0; goto s6_list
+    :: act == again && sm == 0   -> act = 0; goto s10_done    /* overtaken: others finished it */
+    :: act == publish && sm == 0 -> act = 0; goto s9_publish
+    :: act == publish && sm == 1 -> act = 0; if :: c -> goto s6_mark_late :: else -> goto s9_publish fi
+    :: act == finish  -> act = 0; goto s10_done
     :: act == refuse  -> act = 0; goto refused
-    :: act == undo    -> act = 0; goto abort_it
     :: act == others  -> act = 0; goto external_first
     :: act == clean   -> act = 0
     fi;
     if
-    :: mine || op == recover -> goto done
+    :: mine || op == recover || op == passer_by -> goto done
     :: else
     fi
   }
@@ -197,15 +307,18 @@ s8_journal:
       do
       :: p < NP ->
          if
-         :: op == append && (parts & (1 << p)) ->
-            newest(p, n, v); if :: v != base[p] -> any = true; base[p] = v :: else fi
+         :: op == append && (parts & BIT(p)) ->
+            newest(p, n, v); v = (HERE(v, p) -> v : 0);
+            if :: v != base[p] -> any = true; base[p] = v :: else fi
          :: else
          fi; p++
       :: else -> break
       od
     };
     if                                              /* copy again, never under the lock */
-    :: any -> m[0] = 0; m[1] = 0; if :: holder == me -> holder = 0 :: else fi; goto s5_lock
+    :: any ->
+       d_step { m[0] = 0; m[1] = 0; n = 0; sm = 0; inside--; if :: holder == me -> holder = 0 :: else fi };
+       goto s5_lock
     :: else
     fi;
 #endif
@@ -214,10 +327,10 @@ s8_journal:
       do
       :: p < NP ->
          if
-         :: (parts & (1 << p)) && op == append ->
+         :: (parts & BIT(p)) && op == append ->
             SAYS(top, p) = TOUCHED | PRESENT | (1 << me) | (base[p] -> ROWS(SAYS(base[p], p)) : 0)
-         :: (parts & (1 << p)) && op == overwrite -> SAYS(top, p) = TOUCHED | PRESENT | (1 << me)
-         :: (parts & (1 << p)) && op == rollback ->
+         :: (parts & BIT(p)) && op == overwrite -> SAYS(top, p) = TOUCHED | PRESENT | (1 << me)
+         :: (parts & BIT(p)) && op == rollback ->
             SAYS(top, p) = TOUCHED | SAYS(FIRST, p); ambiguous = true
          :: else
          fi;
@@ -225,10 +338,13 @@ s8_journal:
       :: else -> break
       od;
       mine = top; published[me] = top;
-      n = top; sm = 0; decide(); act = 0;
+      n = top; sm = 0; decide(); act = 0; m[0] = 0; m[1] = 0;
       printf("client %d journals %e %d: %d %d\n", me, op, n, SAYS(n, 0), SAYS(n, 1))
-    }
+    };
+    goto s9_publish
   }
+s6_mark_late:                                       /* before a re-assertion */
+  atomic { MAY_DIE; d_step { mark_unclear() } }
 s9_publish:                                         /* add_partitions, alter_partitions, drop_partitions: those it needs */
   atomic {
     d_step {
@@ -256,8 +372,7 @@ s9_publish:                                         /* add_partitions, alter_par
        printf("client %d: the metastore refuses %d for good\n", me, n);
        d_step { forget() };
 #ifdef BUG_NO_ABORT
-       m[0] = 0; m[1] = 0;
-       if :: op == recover -> goto s6_list :: else -> disturbed = true; goto died fi
+       if :: op == recover || op == passer_by -> goto s6_list :: else -> disturbed = true; goto died fi
 #else
        goto refused
 #endif
@@ -269,15 +384,29 @@ s9_publish:                                         /* add_partitions, alter_par
        };
        if :: ok -> goto s9_publish :: else -> goto s9_answered fi
     :: !(sm == 0 && unpublishable == n) && late > 0 ->
-       d_step { take_request(); keep_in_flight(); printf("client %d gives up on\n", me) };
+       d_step { take_request(); keep_in_flight(); printf("client %d gives up on\n", me); unmarked() };
 #ifdef BUG_CLIENT_RETRY
        d_step { take_request(); apply() };          /* the client library sent it again, and that one was answered */
        if :: ok -> goto s9_publish :: else fi;
 #endif
-       goto s9_answered
+#ifdef BUG_MARK_AFTER_CALL
+       d_step { forget(); gave_up = true };
+       if :: sm == 0 -> goto s10_read :: else -> goto s6_list fi;
+#endif
+       if :: c -> goto s9_mark :: else -> goto s9_answered fi
     fi
   }
+s9_mark:                                            /* it goes on after an unclear answer: first the mark */
+  atomic { MAY_DIE; d_step { mark_unclear() } }
 s9_answered:
+#ifdef BUG_MARK_AFTER_CALL
+  atomic {
+    if
+    :: sm == 1 || mine != n || gave_up -> MAY_DIE; d_step { mark_unclear() }; gave_up = false
+    :: else
+    fi
+  };
+#endif
   atomic {
     d_step { forget() };
 #ifdef BUG_DONE_BEFORE_REREAD
@@ -293,16 +422,22 @@ s10_done:                                           /* createExclusive <n>.done 
   atomic {
     MAY_DIE;
     d_step {
-      m[0] = 0; m[1] = 0;
       if
       :: mark[n] == 0 ->
-         if :: n == top -> assert(shown_once); shown_once = false :: else fi;   /* P: done was visible */
+         if
+         :: n == top && kind[n] != external -> assert(shown_once); shown_once = false   /* P: done was visible */
+         :: n == top && kind[n] == external -> shown_once = false
+         :: else
+         fi;
          mark[n] = 1; printf("client %d marks %d shown\n", me, n)
       :: else
       fi
     };
 #ifdef BUG_NO_LIST_AFTER
     if :: mine == n -> goto done :: else fi;
+#endif
+#ifdef BUG_NO_LIST_AFTER_ABORT
+    if :: mine && mine == n - 1 && kind[n] == abort -> goto done :: else fi;
 #endif
     goto s6_list                                    /* a younger version? then re-assert before returning */
   }
@@ -312,14 +447,15 @@ refused:                                            /* createExclusive <n>.done 
   atomic {
     MAY_DIE;
     if
-    :: mark[n] == 0 -> mark[n] = 2; shown_once = false; printf("client %d marks %d refused\n", me, n)
-    :: mark[n] == 1 -> m[0] = 0; m[1] = 0; x = 0; goto s6_list
+    :: mark[n] == 0 -> mark[n] = 2; shown_once = false; refuser = (kind[n] == abort -> me : 0); printf("client %d marks %d refused\n", me, n)
+    :: mark[n] == 1 -> x = 0; goto s6_list
     :: mark[n] == 2
     fi
   };
 #endif
 abort_it:                                           /* createExclusive n+1, "abort of n" */
   atomic {
+    top != n || refuser == 0 || refuser == me || (dead & (1 << refuser));   /* of an abort: see README, Abstracted */
     MAY_DIE;
     d_step {
       if
@@ -327,16 +463,14 @@ abort_it:                                           /* createExclusive n+1, "abo
          new_version(abort); p = 0;
          do
          :: p < NP && SAYS(n, p) ->
-#ifdef BUG_ABORT_OF_ABORT
             newest(p, n - 1, v);
-#else
-            if :: kind[n] == abort -> v = n :: else -> newest(p, n - 1, v) fi;
-#endif
-            we_dropped(p, n, ok);
             SAYS(top, p) = TOUCHED;
             if
-            :: v && HERE(v, p) && (m[p] != ABSENT || ok) -> SAYS(top, p) = SAYS(v, p)
-            :: else                                 /* it had none, or somebody dropped it meanwhile */
+            :: x & BIT(p)                           /* somebody dropped it meanwhile */
+#ifndef BUG_ABORT_OF_ABORT
+            :: !(x & BIT(p)) && kind[n] == abort -> SAYS(top, p) = SAYS(n, p)
+#endif
+            :: else -> if :: HERE(v, p) -> SAYS(top, p) = TOUCHED | PRESENT | AS_IN | v :: else fi
             fi; p++
          :: p < NP && !SAYS(n, p) -> p++
          :: else -> break
@@ -345,12 +479,12 @@ abort_it:                                           /* createExclusive n+1, "abo
          look()
       :: else
       fi;
-      m[0] = 0; m[1] = 0; x = 0
+      x = 0
     };
     goto s6_list
   }
 
-external_first:                                     /* createExclusive n+1: what somebody else dropped */
+external_first:                                     /* createExclusive n+1: as somebody else left it */
   atomic {
     MAY_DIE;
     d_step {
@@ -358,7 +492,11 @@ external_first:                                     /* createExclusive n+1: what
       :: top == n ->
          new_version(external); p = 0;
          do
-         :: p < NP -> if :: x & (1 << p) -> SAYS(top, p) = TOUCHED :: else fi; p++
+         :: p < NP ->
+            if
+            :: x & BIT(p) -> SAYS(top, p) = (m[p] == ABSENT -> TOUCHED : TOUCHED | PRESENT | AS_IN | m[p])
+            :: else
+            fi; p++
          :: else -> break
          od;
          printf("client %d journals external %d: %d %d\n", me, top, SAYS(top, 0), SAYS(top, 1));
@@ -379,7 +517,7 @@ done:
       :: else                                       /* SFBATCH_PUBLISH_REFUSED */
       fi;
       m[0] = 0; m[1] = 0; n = 0; sm = 0; mine = 0; rounds = 0;
-      running--
+      running--; inside--
     };
     goto gone_home
   }
@@ -387,8 +525,8 @@ died:
   atomic {
     d_step {
       dead = dead | (1 << me);
-      forget(); base[0] = 0; base[1] = 0; m[0] = 0; m[1] = 0; n = 0; sm = 0; mine = 0; x = 0; rounds = 0; act = 0;
-      running--
+      forget(); base[0] = 0; base[1] = 0; m[0] = 0; m[1] = 0; n = 0; sm = 0; mine = 0; x = 0; rounds = 0; um = 0; act = 0;
+      running--; inside--
     }
   }
 gone_home:

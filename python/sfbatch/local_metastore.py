@@ -63,7 +63,8 @@ def start(home: Path | None = None) -> LocalMetastore:
     running = find(home)
     if running:
         return running
-    command = [java(), "-cp", f"{jar_path()}:{installed_spark().jars}/*", "sfbatch.LocalMetastore", "start"]
+    light = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # it only starts the server, and waits
+    command = [java(), *light, "-cp", f"{jar_path()}:{installed_spark().jars}/*", "sfbatch.LocalMetastore", "start"]
     done = subprocess.run(
         command, env={**os.environ, "SFBATCH_HOME": str(home)}, capture_output=True, text=True, check=False
     )

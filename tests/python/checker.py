@@ -59,9 +59,11 @@ def replay(entries):
     state, after = State(), {}
     for entry in entries:
         number, operation = entry["version"], entry["operation"]
-        state.recent = {v: time for v, time in state.recent.items() if time > _an_hour_before(entry["timestamp"])}
-        state.recent[number] = entry["timestamp"]
-        state.dropped = {values: v for values, v in state.dropped.items() if v in state.recent}
+        if operation != "abort":
+            kept = {v: time for v, time in state.recent.items() if time > _an_hour_before(entry["timestamp"])}
+            forgotten = max(set(state.recent) - set(kept), default=0)
+            state.recent = {**kept, number: entry["timestamp"]}
+            state.dropped = {values: v for values, v in state.dropped.items() if v >= forgotten}
         for change in entry["partitions"]:
             values = tuple(change["values"])
             if change.get("dropped"):
@@ -191,7 +193,7 @@ def _problems(table, shown):
     yield from schemas.problems(root)
     read = list(_journal(root))
     entries = [entry for entry, _ in read]
-    aborted = {entry["aborts"] for entry in entries if entry["operation"] == "abort"}
+    aborted = {entry["aborts"] for entry in entries if "aborts" in entry}
     for number, (entry, done) in enumerate(read, 1):
         yield from _entry_problems(number, entry, entries[number - 2] if number > 1 else None)
         if number not in aborted and done is None:

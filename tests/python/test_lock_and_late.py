@@ -227,7 +227,9 @@ def test_a_table_others_dropped_meanwhile_is_an_error_and_its_files_stay(db, tab
         running.result()
     assert len(journal(root)) == (2 if step == "written" else 3)
     with pytest.raises(Refusal, match="SFBATCH_LOCATION_OWNED"):
-        writer.create(table)
+        writer.create(table, location=f"file:{root}")
+    writer.create(table)
+    assert root_of(writer, table) != root
 
 
 def test_a_table_dropped_and_made_anew_meanwhile_gets_nothing_of_the_write(

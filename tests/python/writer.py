@@ -134,6 +134,9 @@ class Writer:
         )  # fmt: skip
         return self._try(lambda: self.warehouse.create(spec))
 
+    def adopt(self, name):
+        return self._try(lambda: self.warehouse.adopt(*name.split(".")))
+
     def overwrite(self, name, partitions, **options):
         return self.begin(name, **options).publish(partitions)
 
@@ -204,9 +207,16 @@ class Writer:
                 thrown = thrown.getCause()
             raise Refusal(thrown.toString()) from error
         except (Py4JError, OSError) as error:
-            if self.killed or self.process.poll() is not None:
+            if self.killed or self._ended():
                 raise Died(self.at) from error
             raise
+
+    def _ended(self):
+        """The connection is cut a moment before the process is gone."""
+        try:
+            return self.process.wait(5) is not None
+        except subprocess.TimeoutExpired:
+            return False
 
     def _seq(self, items):
         jvm = self.jvm

@@ -159,6 +159,19 @@ class CreateTableSuite extends LakeSuite {
     assert(!stock.catalog.tableExists(t))
   }
 
+  test("a struct whose field names no reader could parse back is refused before anything is made") {
+    val t = newName()
+    Seq("user-agent", "a b", "a.b", "@type", "a:int,b", " a", "a/**/").foreach { name =>
+      val frame = spark.range(1).selectExpr("id", s"array(named_struct('$name', 1)) AS s")
+      refused("SFBATCH_BAD_COLUMN", "'s'", name, "letters, digits")(frame.write.format("sfbatch").save(t))
+    }
+    assert(!stock.catalog.tableExists(t))
+    assert(!java.nio.file.Files.exists(java.nio.file.Paths.get(LocalLake.warehouse, s"$db.db", t.split('.').last)))
+    sql(s"CREATE TABLE $t (s STRUCT<Aa:INT,`1a`:INT,`select`:STRING,_x:CHAR(3)>) USING sfbatch")
+    assertEquals(stock.table(t).count(), 0L)
+    refused("SFBATCH_BAD_COLUMN", "'u'")(sql(s"ALTER TABLE $t ADD COLUMNS (u STRUCT<`user-agent`:STRING>)"))
+  }
+
   test("other providers' tables are created by Spark as ever") {
     val parquet, hiveTable = newName()
     sql(s"CREATE TABLE $parquet (a INT) USING parquet")

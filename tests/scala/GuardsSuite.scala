@@ -51,6 +51,7 @@ class GuardsSuite extends LakeSuite {
       s"CREATE OR REPLACE TABLE $whole (a INT) USING parquet" -> "INSERT OVERWRITE",
       s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
+      s"CREATE TABLE ${newName()} (id INT) USING orc TBLPROPERTIES ('sfbatch.table-id'='x')" -> "USING sfbatch",
       s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
     ).foreach { case (statement, instead) =>
       val (code, message) =
@@ -62,6 +63,9 @@ class GuardsSuite extends LakeSuite {
     val frame = spark.range(1).selectExpr("CAST(id AS INT) id", "'x' AS name")
     refused("SFBATCH_REFUSED", "insertInto")(frame.write.format("sfbatch").mode("overwrite").saveAsTable(whole))
     refused("SFBATCH_REFUSED", "insertInto")(frame.write.mode("overwrite").saveAsTable(whole))
+    val inside = s"${parameters(days)("sfbatch.root")}/2016"
+    refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("append").parquet(inside))
+    refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("overwrite").orc(inside))
     refused("SFBATCH_REFUSED", "recover")(spark.catalog.recoverPartitions(days))
     assertEquals((rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole)), before)
     assertEquals(history(whole), Seq("write", "create"))
@@ -72,6 +76,64 @@ class GuardsSuite extends LakeSuite {
     spark.table(whole).write.format("parquet").mode("overwrite").saveAsTable(other)
     spark.table(whole).write.format("parquet").mode("overwrite").saveAsTable(other)
     assertEquals(rows(spark.table(other)), Set(Row(1, "a")))
+  }
+
+  test("saveAsTable appends as a batch of its own whatever the session's formats, and refuses a format that is named") {
+    val frame = spark.range(2, 3).selectExpr("CAST(id AS INT) id", "'x' AS p")
+    Seq("", "PARTITIONED BY (p)").foreach { partitioned =>
+      val t = newName()
+      sql(s"CREATE TABLE $t (id INT, p STRING) USING sfbatch $partitioned")
+      sql(s"INSERT INTO $t VALUES (1, 'x')")
+      frame.write.format("hive").mode("append").saveAsTable(t)
+      frame.write.mode("append").saveAsTable(t)
+      frame.write.format("noop").mode("append").saveAsTable(t)
+      assertEquals(stock.table(t).count(), 4L)
+      assertEquals(history(t), Seq.fill(4)("write") :+ "create")
+      Seq("csv", "org.apache.spark.sql.hive.execution.HiveFileFormat").foreach { other =>
+        refused("SFBATCH_REFUSED", other, "insertInto")(frame.write.format(other).mode("append").saveAsTable(t))
+      }
+      assertEquals(stock.table(t).count(), 4L)
+    }
+  }
+
+  test("no provider replaces a table of ours") {
+    val frame = spark.range(1).selectExpr("CAST(id AS INT) id", "'x' AS name")
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.writeTo(whole).using("noop").createOrReplace())
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.writeTo(whole).using("noop").replace())
+    refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(frame.write.format("noop").mode("overwrite").saveAsTable(whole))
+    assertEquals(seen(whole), Set(Row(1, "a")))
+  }
+
+  test("saveAsTable in our format leaves a stock table where it is") {
+    Seq("STORED AS ORC", "USING parquet").foreach { kind =>
+      val t = newName()
+      stock.sql(s"CREATE TABLE $t (id BIGINT) $kind")
+      stock.sql(s"INSERT INTO $t VALUES (7)")
+      refused("SFBATCH_NOT_OURS", "adopt")(spark.range(2).write.format("sfbatch").mode("overwrite").saveAsTable(t))
+      assertEquals(seen(t), Set(Row(7L)))
+      spark.range(2).write.format("orc").mode("overwrite").saveAsTable(t)
+      assertEquals(seen(t), Set(Row(0L), Row(1L)))
+    }
+  }
+
+  test("an overwrite of a directory does not delete the tables in it; an adopted one counts too") {
+    sql(s"CREATE DATABASE ${db}_above")
+    val created, adopted = s"${db}_above.${newName().split('.').last}"
+    sql(s"CREATE TABLE $created (id INT) USING sfbatch")
+    sql(s"INSERT INTO $created VALUES (1)")
+    val above = new org.apache.hadoop.fs.Path(parameters(created)("sfbatch.root")).getParent
+    def refuses(path: String) = {
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT OVERWRITE DIRECTORY '$path' USING parquet SELECT 1"))
+      refused("SFBATCH_REFUSED", "another directory")(spark.range(1).write.mode("overwrite").parquet(path))
+    }
+    refuses(above.toString)
+    stock.sql(s"CREATE TABLE $adopted (id INT) STORED AS PARQUET LOCATION '${LocalLake.home}/adopted/here'")
+    stock.sql(s"INSERT INTO $adopted VALUES (1)")
+    sql(s"CALL sfbatch.adopt('$adopted')")
+    refuses(s"${LocalLake.home}/adopted/here")
+    refuses(s"${LocalLake.home}/adopted")
+    assertEquals(seen(created) ++ seen(adopted), Set(Row(1)))
+    spark.range(1).write.mode("overwrite").parquet(s"${LocalLake.home}/adopted-not/here")
   }
 
   test("DROP PARTITION is one version and leaves the files") {
@@ -89,6 +151,20 @@ class GuardsSuite extends LakeSuite {
     assertEquals(LocalLake.directories(root), directories)
     refused("SFBATCH_UNKNOWN_PARTITION", "year=2016", "IF EXISTS")(sql(s"ALTER TABLE $t DROP PARTITION (year=2016)"))
     refused("SFBATCH_BAD_PARTITION", "'x'", "INT")(sql(s"ALTER TABLE $t DROP PARTITION (year='x')"))
+  }
+
+  test("DROP PARTITION takes the partitions it names and no other") {
+    val text, decimal = newName()
+    sql(s"CREATE TABLE $text (id INT, v STRING) USING sfbatch PARTITIONED BY (v)")
+    sql(s"INSERT INTO $text VALUES (1, '1.5'), (2, '105'), (3, '1x5'), (4, 'a/b'), (5, '.'), (6, 'q')")
+    sql(s"ALTER TABLE $text DROP PARTITION (v = '1.5'), PARTITION (v = 'a/b')")
+    sql(s"ALTER TABLE $text DROP PARTITION (v = '.')")
+    assertEquals(seen(text).map(_.getInt(0)), Set(2, 3, 6))
+    refused("SFBATCH_UNKNOWN_PARTITION", "v=1.5")(sql(s"ALTER TABLE $text DROP PARTITION (v = '1.5')"))
+    sql(s"CREATE TABLE $decimal (id INT, v DECIMAL(5,1)) USING sfbatch PARTITIONED BY (v)")
+    sql(s"INSERT INTO $decimal VALUES (1, 1.5), (2, 105.0), (3, 115.5)")
+    sql(s"ALTER TABLE $decimal DROP PARTITION (v = 1.5)")
+    assertEquals(seen(decimal).map(_.getInt(0)), Set(2, 3))
   }
 
   test("ADD COLUMNS, comments, properties and RENAME keep rows, later writes and the plain table") {

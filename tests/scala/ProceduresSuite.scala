@@ -80,6 +80,38 @@ class ProceduresSuite extends LakeSuite {
     assertEquals(seen(t), Set(Row(1, "x"), Row(2, "y")))
   }
 
+  test("a table of another system, or one whose readers skip lines, is not adopted") {
+    Seq(
+      "table_type" -> "ICEBERG",
+      "storage_handler" -> "org.apache.hadoop.hive.hbase.HBaseStorageHandler",
+      "skip.header.line.count" -> "1"
+    )
+      .foreach { case (property, value) =>
+        val t = newName()
+        stock.sql(s"CREATE TABLE $t (a INT) STORED AS TEXTFILE")
+        val hive = LocalLake.metastore.getTable(db, t.split('.').last)
+        hive.getParameters.put(property, value)
+        LocalLake.metastore.alter_table(db, hive.getTableName, hive)
+        refused("SFBATCH_CANNOT_ADOPT", value, "CREATE TABLE")(sql(s"CALL sfbatch.adopt('$t')"))
+        assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+      }
+  }
+
+  test("an adopted table whose partition columns Spark knows by capitals is written like any other") {
+    val t = newName()
+    stock.sql(s"CREATE TABLE $t (Id INT) PARTITIONED BY (Day STRING) STORED AS PARQUET")
+    stock.sql(s"INSERT INTO $t PARTITION (Day = 'x') VALUES (1)")
+    stock.sql(s"ALTER TABLE $t PARTITION (Day = 'x') SET SERDEPROPERTIES ('other' = '1')") // an append rewrites it
+    sql(s"CALL sfbatch.adopt('$t')")
+    sql(s"INSERT OVERWRITE $t PARTITION (Day = 'y') SELECT 2")
+    sql(s"INSERT OVERWRITE $t PARTITION (day = 'z') SELECT 2 WHERE false")
+    sql(s"INSERT INTO $t VALUES (3, 'x')")
+    assertEquals(seen(t), Set(Row(1, "x"), Row(2, "y"), Row(3, "x")))
+    sql(s"ALTER TABLE $t DROP PARTITION (DAY = 'y')")
+    assertEquals(seen(t), Set(Row(1, "x"), Row(3, "x")))
+    assertEquals(sql(s"CALL sfbatch.history('$t', 'Day=x')").count(), 2L)
+  }
+
   test("a wrong call is refused and tells the right one") {
     def bad(call: String, parts: String*) = refused("SFBATCH_BAD_CALL", parts: _*)(sql(call))
     val usage = "sfbatch.history(table, [partition], [limit => 20])"
@@ -114,5 +146,21 @@ class ProceduresSuite extends LakeSuite {
     assertEquals(sql("SELECT 'CALL sfbatch.history(1)' AS call").head().getString(0), "CALL sfbatch.history(1)")
     val e = intercept[org.apache.spark.sql.AnalysisException](sql("CALL other.thing(1)"))
     assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
+  }
+
+  test("comments and blanks cost next to nothing before any statement, and may hold a CALL") {
+    val comments =
+      Seq("/*a*/ " * 40, " " * 20000, "-- x\n" * 5000, s"/* /* */ CALL sfbatch.history('$flights') */", "--\n/**/")
+    comments.foreach { comment =>
+      assertEquals(rows(sql(comment + "SELECT 1")), Set(Row(1)))
+      assertEquals(
+        sql(s"${comment}CALL sfbatch.history('$flights', limit => 1)${" " * 20000};").columns.head,
+        "version"
+      )
+    }
+    Seq("/* open CALL sfbatch.history('t')", "--", "", "/*").foreach { text =>
+      val e = intercept[org.apache.spark.sql.AnalysisException](sql(text))
+      assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
+    }
   }
 }

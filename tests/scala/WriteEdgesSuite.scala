@@ -103,6 +103,28 @@ class WriteEdgesSuite extends LakeSuite {
     assertEquals(files(table).count(_.getFileName.toString == first.head), 3)
   }
 
+  test("an append to a batch that lost files is refused, and publishes nothing") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    append(Seq(1 -> 1).toDF("n", "p"), table)
+    val lost = Paths.get(root(table)).resolve(files(table).head)
+    Files.delete(lost)
+    refused("SFBATCH_BATCH_GONE", "0 files", "1 files")(append(Seq(3 -> 1).toDF("n", "p"), table))
+    assertEquals(sql(s"CALL sfbatch.history('$table')").collect().map(_.getAs[Long]("version")).max, 2L)
+  }
+
+  test("a partition made by another tool above where its batches go is refused, by writes and rollbacks") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch OPTIONS ('partition-style' 'hive') PARTITIONED BY (p)")
+    append(Seq(1 -> 1).toDF("n", "p"), table)
+    stock.sql(s"INSERT INTO $table PARTITION (p = 2) VALUES (2)")
+    refused("SFBATCH_CONFLICT", "DROP PARTITION")(append(Seq(3 -> 2).toDF("n", "p"), table))
+    sql(s"ALTER TABLE $table DROP PARTITION (p = 2)")
+    append(Seq(4 -> 2).toDF("n", "p"), table)
+    assertEquals(seen(table), Set(Row(1, 1), Row(4, 2)))
+    refused("SFBATCH_CONFLICT", "batches of sfbatch")(sql(s"CALL sfbatch.rollback('$table', '3', 'p=2')"))
+  }
+
   test("an append to a partition of another format rewrites its rows") {
     val table = newName()
     val Array(database, name) = table.split('.')

@@ -225,7 +225,7 @@ class WriteSuite extends LakeSuite {
     intercept[Exception](
       save(
         spark
-          .range(10)
+          .range(0, 10, 1, numPartitions = 1) // a second task, still running, may leave its empty directory
           .select(expr("if(id = 7, raise_error('no'), 1)").cast("int").as("n"), lit("20161001").as("date")),
         table,
         "overwrite"
@@ -261,5 +261,92 @@ class WriteSuite extends LakeSuite {
       assertEquals((spark.table(table).count(), stock.table(table).count()), (2L, 2L))
       cached.unpersist()
     }
+  }
+
+  test("a static partition value that is none of its type is refused, never the partition of NULL") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    sql(s"INSERT INTO $table VALUES (1, NULL), (2, 2)")
+    Seq("ANSI", "LEGACY").foreach { policy =>
+      spark.conf.set("spark.sql.storeAssignmentPolicy", policy)
+      try
+        for (query <- Seq("SELECT 1", "SELECT 1 WHERE false"))
+          refused("SFBATCH_BAD_PARTITION_VALUE", "'abc'", "INT", "'p'") {
+            sql(s"INSERT OVERWRITE $table PARTITION (P = 'abc') $query")
+          }
+      finally spark.conf.unset("spark.sql.storeAssignmentPolicy")
+    }
+    assertEquals(seen(table), Set(Row(1, null), Row(2, 2)))
+    sql(s"INSERT OVERWRITE $table PARTITION (p = NULL) SELECT 1 WHERE false")
+    assertEquals(seen(table), Set(Row(2, 2)))
+  }
+
+  test("a CHAR partition value is padded alike where it is declared, written, dropped and asked for") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, c CHAR(5)) USING sfbatch PARTITIONED BY (c)")
+    def partitions = stock.sql(s"SHOW PARTITIONS $table").count()
+    sql(s"INSERT INTO $table VALUES (1, 'ab'), (2, 'x')")
+    sql(s"INSERT OVERWRITE $table PARTITION (c = 'ab') SELECT 3")
+    sql(s"INSERT INTO $table PARTITION (c = 'ab') SELECT 4")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set(2, 3, 4))
+    save(Seq.empty[(Int, String)].toDF("n", "c"), table, "overwrite", "replaceWhere" -> "c = 'ab'")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set(2))
+    sql(s"INSERT OVERWRITE $table PARTITION (c = 'x') SELECT 1 WHERE false")
+    assertEquals(partitions -> seen(table).map(_.getInt(0)), 2L -> Set.empty[Int])
+    assertEquals(sql(s"CALL sfbatch.history('$table', 'c=ab')").count(), 4L)
+    sql(s"ALTER TABLE $table DROP PARTITION (c = 'ab')")
+    assertEquals(partitions, 1L)
+    refused("SFBATCH_BAD_PARTITION_VALUE", "'too long'", "CHAR(5)") {
+      sql(s"INSERT OVERWRITE $table PARTITION (c = 'too long') SELECT 1")
+    }
+  }
+
+  test("a session setting that nobody would look at is refused") {
+    val table = create()
+    Seq("spark.sfbatch.expectedbatchid", "spark.sfbatch.compression", "Spark.sfbatch.txnAppId").foreach { key =>
+      spark.conf.set(key, "20000101000000")
+      try
+        refused("SFBATCH_BAD_OPTION", key, "spark.sfbatch.expectedBatchId")(sql(s"INSERT INTO $table VALUES (1, 'x')"))
+      finally spark.conf.unset(key)
+    }
+    assertEquals(seen(table), Set.empty[Row])
+  }
+
+  test("a session that takes TIMESTAMP for TIMESTAMP_NTZ cannot write what others could not read") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, ts TIMESTAMP) USING sfbatch")
+    spark.conf.set("spark.sql.timestampType", "TIMESTAMP_NTZ")
+    try
+      refused("SFBATCH_BAD_COLUMN", "'ts'", "RESET spark.sql.timestampType") {
+        sql(s"INSERT INTO $table VALUES (1, timestamp'2020-01-01 00:00:00')")
+      }
+    finally spark.conf.unset("spark.sql.timestampType")
+    sql(s"INSERT INTO $table VALUES (2, timestamp'2020-01-01 00:00:00')")
+    assertEquals(seen(table).map(_.getInt(0)), Set(2))
+  }
+
+  test("a cached frame that can no longer be planned does not make a published write look failed") {
+    val table, other = newName()
+    sql(s"CREATE TABLE $table (n INT) USING sfbatch")
+    stock.sql(s"CREATE TABLE $other (n INT) PARTITIONED BY (p STRING) STORED AS TEXTFILE")
+    stock.sql(s"INSERT INTO $other PARTITION (p = 'x') VALUES (1)")
+    sql(s"SELECT t.n FROM $table t JOIN $other o ON t.n = o.n WHERE o.p = 'x'").cache().count()
+    stock.sql(s"DROP TABLE $other")
+    try {
+      sql(s"INSERT INTO $table VALUES (1)")
+      assertEquals(rows(spark.table(table)), Set(Row(1)))
+    } finally spark.catalog.clearCache()
+  }
+
+  test("save and load mean the same table where a temporary view has its name") {
+    val table = newName()
+    val name = table.split('.').last
+    sql(s"CREATE TABLE $table (id BIGINT) USING sfbatch")
+    spark.range(100, 103).createOrReplaceTempView(name)
+    sql(s"USE $db")
+    try {
+      save(spark.range(2).toDF("id"), name, "append")
+      assertEquals(rows(spark.read.format("sfbatch").load(name)), Set(Row(0L), Row(1L)))
+    } finally { sql("USE default"); spark.catalog.dropTempView(name) }
   }
 }

@@ -16,27 +16,30 @@ private[sfbatch] final class Adoption(
     *   SFBATCH_UNKNOWN_TABLE, SFBATCH_ALREADY_OURS, SFBATCH_CANNOT_ADOPT, SFBATCH_LOCATION_OWNED
     */
   def adopt(database: String, name: String): Table = {
-    val hive = metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name))
-    refuse(hive)
-    val partitioned = hive.getPartitionKeysSize > 0
-    val at = new Path(hive.getSd.getLocation)
-    val root = if (partitioned) at else new Path(at, Catalog.AdoptedBatches)
-    val id = own(hive, root)
+    def found = metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name))
+    val before = found
+    refuse(before)
+    val root = rootOf(before)
+    val id = own(before, root)
+    Step("owned", root)
     val files = journalOf(root, id)
-    val names = if (partitioned) metastore.allPartitionNames(database, name) else Nil
-    val present = metastore.partitions(database, name, names)
-    val style = styleFor(hive, files, root, present.map { case (v, p) => v -> p.getSd.getLocation })
-    val format =
-      Format.all.find(_.storage.serde == hive.getSd.getSerdeInfo.getSerializationLib).map(_.name).getOrElse("hive")
-    val claimed = Catalog.claim(hive, id, format, style, root)
-    val table = Catalog.table(claimed)
-    transactionOf(table).locked {
+    transactionOf(claimed(before, id, root, PartitionStyle.Value)).locked {
+      val hive = found // as it is now: another adopt may have been faster
+      refuse(hive)
+      if (rootOf(hive) != root)
+        throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"$database.$name was moved meanwhile. Run adopt again.")
       val tail = files.tail()
       if (tail.newest > 0 && !tail.finished(tail.newest))
         files.markShown(tail.newest) // an adopt that died before the table was ours
       val state = files.snapshot(tail.newest)
+      val names = if (hive.getPartitionKeysSize > 0) metastore.allPartitionNames(database, name) else Nil
+      val present = metastore.partitions(database, name, names)
+      val style = styleFor(hive, files, root, present.map { case (v, p) => v -> p.getSd.getLocation })
+      val location = hive.getSd.getLocation
+      val parameters = hive.getParameters
+      val table = claimed(hive, id, root, style)
       val shown =
-        if (partitioned) present.map { case (v, p) =>
+        if (table.isPartitioned) present.map { case (v, p) =>
           v -> adopted(
             p.getSd.getLocation,
             Catalog.columns(p.getSd.getCols),
@@ -45,7 +48,7 @@ private[sfbatch] final class Adoption(
             state
           )
         }
-        else Map(Seq.empty[String] -> adopted(at.toString, table.columns, table.storage, hive.getParameters, state))
+        else Map(Seq.empty[String] -> adopted(location, table.columns, table.storage, parameters, state))
       val gone = (state.partitions.keySet -- shown.keySet).map(PartitionChange(_, None, None))
       val entry = Recovery
         .draft(table, caller, "adopt", state)
@@ -54,7 +57,7 @@ private[sfbatch] final class Adoption(
         } ++ gone)
       if (!files.commit(entry))
         throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root: another adopt got there first.")
-      try metastore.alterTable(database, name, claimed)
+      try metastore.alterTable(database, name, hive)
       catch {
         case e: Unclear if metastore.table(database, name).exists(_.getParameters.get(Table.Id) == id) => ()
         case e: MetastoreFailure =>
@@ -66,7 +69,19 @@ private[sfbatch] final class Adoption(
       }
       files.markShown(entry.version)
     }
-    Catalog.table(metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name)))
+    Catalog.table(found)
+  }
+
+  private def rootOf(hive: HiveTable): Path = {
+    val at = new Path(hive.getSd.getLocation)
+    if (hive.getPartitionKeysSize > 0) at else new Path(at, Catalog.AdoptedBatches)
+  }
+
+  /** Makes `hive` ours, here only; the metastore is told later. */
+  private def claimed(hive: HiveTable, id: String, root: Path, style: PartitionStyle): Table = {
+    val serde = hive.getSd.getSerdeInfo.getSerializationLib
+    val format = Format.all.find(_.storage.serde == serde).fold("hive")(_.name)
+    Catalog.table(Catalog.claim(hive, id, format, style, root))
   }
 
   private def adopted(
@@ -95,6 +110,20 @@ private[sfbatch] final class Adoption(
       no("is an ACID table; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
     if (Option(hive.getSd.getBucketCols).exists(!_.isEmpty))
       no("is bucketed; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT.")
+    parameters
+      .get("table_type")
+      .filter(t => Set("iceberg", "delta", "hudi")(t.toLowerCase))
+      .orElse(parameters.get("storage_handler"))
+      .foreach { system =>
+        no(
+          s"is a table of $system, which keeps account of its files itself; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+        )
+      }
+    Seq("skip.header.line.count", "skip.footer.line.count").find(p => parameters.get(p).exists(_ != "0")).foreach { p =>
+      no(
+        s"has $p = ${parameters(p)}, which would take rows of the files sfbatch writes; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."
+      )
+    }
     parameters.get("spark.sql.sources.provider").filterNot(_.equalsIgnoreCase("hive")).foreach { provider =>
       no(
         s"is a Spark data source table (USING $provider), whose running readers would not see a switch; copy it into a new table with CREATE TABLE ... USING sfbatch AS SELECT."

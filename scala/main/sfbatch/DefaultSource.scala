@@ -1,7 +1,8 @@
 package sfbatch
 
 import org.apache.spark.sql.{DataFrame, SQLContext, SaveMode}
-import org.apache.spark.sql.sfbatch.NamedTable
+import org.apache.spark.sql.sfbatch.{NamedTable, SaveAsTableOverwrite}
+import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.sources.{BaseRelation, CreatableRelationProvider, DataSourceRegister, RelationProvider}
 import org.apache.spark.sql.types.StructType
 
@@ -9,13 +10,17 @@ import org.apache.spark.sql.types.StructType
   * itself: the rules of [[SfBatchExtensions]] put the table's stock plan, or the write, in its place.
   */
 class DefaultSource extends RelationProvider with CreatableRelationProvider with DataSourceRegister {
+  SaveAsTableOverwrite.sourceMade()
+
   override def shortName(): String = "sfbatch"
 
   override def createRelation(context: SQLContext, parameters: Map[String, String]): BaseRelation =
     TableByName(
       context,
       parameters,
-      context.sparkSession.table(NamedTable.ofRead(parameters).mkString("`", "`.`", "`")).schema
+      context.sparkSession
+        .table(NamedTable.ofRead(context.sparkSession.asInstanceOf[Session], parameters).mkString("`", "`.`", "`"))
+        .schema
     )
 
   override def createRelation(

@@ -146,7 +146,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   // --- unclear calls ---
 
-  /** Says, before it is made, that a call about these partitions may be under way for an hour. */
+  /** Says, before it is made, that a call about these partitions may be under way. */
   def markUnclear(version: Long, partitions: Iterable[Seq[String]]): Unit = {
     val id = f"${System.currentTimeMillis()}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
     val node =
@@ -155,9 +155,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     ()
   }
 
-  /** Partitions about which a call may be under way. */
-  def unclear(): Set[Seq[String]] = {
-    val horizon = System.currentTimeMillis() - Snapshot.RecentSeconds * 1000
+  /** Partitions about which a call may be under way: marks wait, however long nobody comes. */
+  def unclear(state: Snapshot): Set[Seq[String]] = {
+    val horizon = state.hourEnds.minusSeconds(Snapshot.RecentSeconds).toEpochMilli
     store
       .list(marks)
       .map(_.getPath)

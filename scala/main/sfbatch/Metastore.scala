@@ -112,6 +112,11 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
     catch { case _: NoSuchObjectException => None }
   }
 
+  /** Every table of a database, by 100 a request: for what is rare. */
+  def tables(database: String): Iterator[HiveTable] = read(_.get_all_tables(database)).asScala.toSeq
+    .grouped(100)
+    .flatMap(names => read(_.get_table_objects_by_name(database, names.asJava)).asScala)
+
   /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE
     */
   def partitions(database: String, table: String, names: Seq[String]): Map[Seq[String], HivePartition] =

@@ -61,4 +61,11 @@ object PartitionPath {
     val relative = directory(table.style, table.partitionColumns.map(_.name), values)
     new Path(if (relative.isEmpty) table.root else new Path(table.root, relative), batchId.value)
   }
+
+  /** Whether who lists `location` lists the partition's batches too, published or not. */
+  def covers(table: Table, values: Seq[String], location: String): Boolean = table.isPartitioned && {
+    val path = new Path(location).toUri.getPath
+    val own = new Path(table.root, directory(table.style, table.partitionColumns.map(_.name), values))
+    Iterator.iterate(own)(_.getParent).takeWhile(_ != null).exists(_.toUri.getPath == path)
+  }
 }

@@ -114,7 +114,7 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
           else if (System.nanoTime() - unclearSince > 120L * 1000000000L)
             throw new SfBatchException(
               "SFBATCH_PUBLISH_UNCLEAR",
-              s"the metastore does not answer (${e.getMessage}); version $version is in the journal, and the next writer of $table or CALL sfbatch.recover finishes it.",
+              s"the metastore does not answer (${e.getMessage}); version $version of $table is committed. Do not run this again: the next writer, or CALL sfbatch.recover(table => '$table'), finishes it.",
               e
             )
           Thread.sleep(500)

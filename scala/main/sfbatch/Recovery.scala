@@ -27,7 +27,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     val snapshot = journal.snapshot(tail.newest)
     if (finishUnfinished(tail)) settle(touch, thorough)
     else {
-      val unclear = journal.unclear()
+      val unclear = journal.unclear(snapshot)
       val touched = touch(snapshot)
       val compared = touched ++ unclear ++ (if (thorough) snapshot.touchedRecently else Set.empty)
       val observed = publisher.observe(compared)
@@ -80,7 +80,8 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
           v != s.version && v <= snapshot.version
         )
       case (None, Some(o)) =>
-        publisher.isPlaceholder(o) || snapshot.dropped.contains(values) && o.version.exists(_ <= snapshot.version)
+        publisher.isPlaceholder(o) ||
+        (unclear || snapshot.dropped.contains(values)) && o.version.exists(_ <= snapshot.version)
       case (None, None) => false
     }
 

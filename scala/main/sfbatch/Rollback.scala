@@ -56,6 +56,12 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
   }
 
   private def stillThere(c: PartitionChange): Unit = c.to.foreach { shown =>
+    shown.location.filter(PartitionPath.covers(table, c.values, _)).foreach { place =>
+      throw new SfBatchException(
+        "SFBATCH_CONFLICT",
+        s"partition ${PartitionPath.name(names, c.values)} of $table cannot go back to $place: batches of sfbatch lie within. Nothing was changed."
+      )
+    }
     val location = shown.location
       .map(new org.apache.hadoop.fs.Path(_))
       .getOrElse(PartitionPath.batch(table, c.values, shown.batchId.get))

@@ -34,14 +34,7 @@ final case class Snapshot(
 
   def replay(entry: Entry): Snapshot = {
     require(entry.version == version + 1, s"version ${entry.version} does not follow $version")
-    val horizon = entry.timestamp.minusSeconds(Snapshot.RecentSeconds)
-    val recentNow = recent.filter(_._2.isAfter(horizon)) + (entry.version -> entry.timestamp)
-    val next = copy(
-      version = entry.version,
-      timestamp = entry.timestamp,
-      recent = recentNow,
-      dropped = dropped.filter { case (_, v) => recentNow.contains(v) }
-    )
+    val next = aged(entry).copy(version = entry.version, timestamp = entry.timestamp)
     val shown = entry.operation match {
       case "stage" =>
         val batch = entry.changes.flatMap(c => c.to.map(c.values -> _)).toMap
@@ -62,6 +55,23 @@ final case class Snapshot(
       case _ => marked
     }
   }
+
+  /** What is forgotten after an hour (docs/adr/0107). An abort is journalled before anything was compared: for it no
+    * time has passed. A drop may be sent as late as the version after it is journalled: it ages with that one.
+    */
+  private def aged(entry: Entry): Snapshot =
+    if (entry.operation == "abort") this
+    else {
+      val horizon = entry.timestamp.minusSeconds(Snapshot.RecentSeconds)
+      val (kept, forgotten) = recent.partition(_._2.isAfter(horizon))
+      copy(
+        recent = kept + (entry.version -> entry.timestamp),
+        dropped = dropped.filterNot { case (_, v) => forgotten.keys.exists(_ > v) }
+      )
+    }
+
+  /** The hour that counts ends with the newest version that is no abort: its writer compared what was unclear. */
+  def hourEnds: Instant = recent.values.foldLeft(Instant.EPOCH)((a, b) => if (b.isAfter(a)) b else a)
 
   /** Partitions whose calls may still be under way: those of the last hour's versions. */
   def touchedRecently: Set[Seq[String]] =

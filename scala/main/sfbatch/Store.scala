@@ -2,8 +2,10 @@ package sfbatch
 
 import java.io.{FileNotFoundException, IOException}
 import java.nio.channels.FileChannel
+import java.nio.file.attribute.PosixFilePermissions
 import java.nio.file.{AccessDeniedException, FileAlreadyExistsException, Files, Paths, StandardOpenOption}
 import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.permission.FsPermission
 import org.apache.hadoop.fs.{FileStatus, FileSystem, Path, UnsupportedFileSystemException}
 import org.apache.hadoop.security.AccessControlException
 import scala.util.control.NonFatal
@@ -20,6 +22,8 @@ trait Store {
   /** What lies directly under `directory`, hidden names too; empty when there is no such directory. */
   def list(directory: Path): Seq[FileStatus]
   def exists(path: Path): Boolean
+
+  /** With its parents. */
   def makeDirectory(path: Path): Unit
   def qualified(path: Path): Path
 }
@@ -121,7 +125,7 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends HadoopStore(fs) 
 
   def createExclusive(path: Path, bytes: Array[Byte]): Boolean = Store.guarded(s"cannot create $path") {
     val target = local(path)
-    Files.createDirectories(target.getParent)
+    make(target.getParent)
     val temporary = target.resolveSibling(s"_${target.getFileName}.${java.util.UUID.randomUUID()}.tmp")
     try {
       val channel = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)
@@ -140,6 +144,21 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends HadoopStore(fs) 
       catch { case NonFatal(_) => () }
   }
 
+  /** As `mkdirs` of Hadoop's local file system, which starts a process (chmod) for each directory it makes (3.3.4,
+    * 3.4.1).
+    */
+  private def make(directory: java.nio.file.Path): Unit =
+    if (!Files.isDirectory(directory)) {
+      Option(directory.getParent).foreach(make)
+      try {
+        Files.createDirectory(directory)
+        Files.setPosixFilePermissions(directory, permissions)
+      } catch { case _: FileAlreadyExistsException if Files.isDirectory(directory) => () }
+    }
+
+  private lazy val permissions =
+    PosixFilePermissions.fromString(FsPermission.getDirDefault.applyUMask(FsPermission.getUMask(fs.getConf)).toString)
+
   private def syncDirectory(directory: java.nio.file.Path): Unit = {
     val channel = FileChannel.open(directory, StandardOpenOption.READ)
     try channel.force(true)
@@ -153,7 +172,5 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends HadoopStore(fs) 
 
   override def exists(path: Path): Boolean = Files.exists(local(path))
 
-  override def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path") {
-    Files.createDirectories(local(path)); ()
-  }
+  override def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(make(local(path)))
 }

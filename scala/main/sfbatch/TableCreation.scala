@@ -1,7 +1,9 @@
 package sfbatch
 
+import java.time.Instant
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
+import org.apache.hadoop.hive.metastore.api.AlreadyExistsException
 
 /** CREATE TABLE: the location becomes the table's own, then version 1, then the metastore's table. */
 private[sfbatch] final class TableCreation(
@@ -17,40 +19,29 @@ private[sfbatch] final class TableCreation(
     *   SFBATCH_CREATE_REFUSED
     */
   def create(spec: TableSpec): Table = {
-    val full = s"${spec.database}.${spec.name}"
-    if (metastore.table(spec.database, spec.name).isDefined)
-      throw new SfBatchException("SFBATCH_TABLE_EXISTS", s"table $full exists already.")
-    val database = metastore
-      .database(spec.database)
-      .getOrElse(
-        throw new SfBatchException(
-          "SFBATCH_UNKNOWN_DATABASE",
-          s"there is no database ${spec.database}. Create it: CREATE DATABASE ${spec.database}."
-        )
-      )
-    val asked = spec.location.getOrElse(new Path(database.getLocationUri, spec.name.toLowerCase))
-    val store = Store.of(asked, conf)
-    val root = store.qualified(asked)
-    val id = own(spec, root, store)
+    absent(spec)
+    val (root, id) = place(spec)
+    Step("owned", root)
     val files = journalOf(root, id)
     val batch = if (spec.partitionColumns.isEmpty) Some(files.claim(caller)) else None
     val location = batch.map(b => new Path(root, b.value)).getOrElse(root)
-    store.makeDirectory(location)
+    files.store.makeDirectory(location)
     val hive = Catalog.hiveTable(spec, id, root, location, caller.user)
     val table = Catalog.table(hive)
     transactionOf(table).locked {
-      closeUnfinished(files)
-      val state = files.snapshot(files.tail().newest)
+      absent(spec) // another CREATE of it may have been faster
+      val tail = files.tail()
+      // What a CREATE that died left is closed for good: it may be paused, and go on.
+      val dead = Some(tail.newest).filter(n => n > 0 && !tail.finished(n)).filter(files.markRefused)
+      val state = files.snapshot(tail.newest)
       val shown =
         batch.map(b => Shown(Some(b), None, state.version + 1, table.columns, table.storage, Some(0), Some(0), Some(0)))
-      // A table made again at the place of one that never held a row starts from nothing.
-      val gone =
-        state.partitions.keys.filterNot(v => shown.isDefined && v.isEmpty).map(PartitionChange(_, None, None)).toSeq
       val entry = Recovery
         .draft(table, caller, "create", state)
-        .copy(changes = shown.map(s => PartitionChange(Nil, Some(s), None)).toSeq ++ gone, batchId = batch)
+        .copy(changes = shown.map(s => PartitionChange(Nil, Some(s), None)).toSeq, batchId = batch, aborts = dead)
       if (!files.commit(entry))
         throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root: another CREATE TABLE got there first.")
+      Step("created", entry.version)
       shown.foreach { s =>
         hive.getParameters.put(Table.Version, s.version.toString)
         hive.getParameters.put(Table.BatchIdName, batch.get.value)
@@ -59,11 +50,14 @@ private[sfbatch] final class TableCreation(
       try make(hive, id)
       catch {
         case e @ (_: Refused | _: Denied) =>
-          throw new SfBatchException(
-            "SFBATCH_CREATE_REFUSED",
-            s"the metastore refused to create $full: ${e.getMessage}.",
-            e
-          )
+          files.markRefused(entry.version)
+          throw if (e.getCause.isInstanceOf[AlreadyExistsException]) exists(spec)
+          else
+            new SfBatchException(
+              "SFBATCH_CREATE_REFUSED",
+              s"the metastore refused to create ${spec.database}.${spec.name}: ${e.getMessage}.",
+              e
+            )
       }
       files.markShown(entry.version)
     }
@@ -71,6 +65,12 @@ private[sfbatch] final class TableCreation(
       metastore.table(spec.database, spec.name).getOrElse(throw Errors.unknownTable(spec.database, spec.name))
     )
   }
+
+  private def absent(spec: TableSpec): Unit =
+    if (metastore.table(spec.database, spec.name).isDefined) throw exists(spec)
+
+  private def exists(spec: TableSpec) =
+    new SfBatchException("SFBATCH_TABLE_EXISTS", s"table ${spec.database}.${spec.name} exists already.")
 
   private def make(hive: org.apache.hadoop.hive.metastore.api.Table, id: String): Unit = {
     def there = metastore.table(hive.getDbName, hive.getTableName).exists(_.getParameters.get(Table.Id) == id)
@@ -88,8 +88,42 @@ private[sfbatch] final class TableCreation(
     }
   }
 
-  /** The id of the location, taken exclusively; or the id of a table of this name that is gone and never held a row. */
-  private def own(spec: TableSpec, root: Path, store: Store): String = {
+  /** The location asked for, and its id. Where none is asked for: the database's for this name; or beside it, when the
+    * files and history of a table that is gone lie there.
+    */
+  private def place(spec: TableSpec): (Path, String) = {
+    def at(asked: Path): (Path, Either[Owner, String]) = {
+      val root = Store.of(asked, conf).qualified(asked)
+      root -> own(spec, root)
+    }
+    def taken(root: Path, owner: Owner) = new SfBatchException(
+      "SFBATCH_LOCATION_OWNED",
+      s"$root holds the files and history of table ${owner.database}.${owner.table} (id ${owner.tableId}), dropped or renamed since. Choose another LOCATION, or none."
+    )
+    val asked = spec.location.getOrElse(usual(spec))
+    at(asked) match {
+      case (root, Right(id)) => root -> id
+      case (root, Left(owner)) if spec.location.isDefined => throw taken(root, owner)
+      case _ =>
+        absent(spec) // or is it that another CREATE was faster?
+        at(asked.suffix(s"_${BatchId.at(Instant.now())}")) match {
+          case (root, Right(id)) => root -> id
+          case (root, Left(owner)) => throw taken(root, owner)
+        }
+    }
+  }
+
+  private def usual(spec: TableSpec): Path = metastore.database(spec.database) match {
+    case Some(database) => new Path(database.getLocationUri, spec.name.toLowerCase)
+    case None =>
+      throw new SfBatchException(
+        "SFBATCH_UNKNOWN_DATABASE",
+        s"there is no database ${spec.database}. Create it: CREATE DATABASE ${spec.database}."
+      )
+  }
+
+  /** The id of the location, taken exclusively, or taken up from a CREATE that came to nothing; else its owner. */
+  private def own(spec: TableSpec, root: Path): Either[Owner, String] = {
     val fresh =
       Owner(java.util.UUID.randomUUID().toString, spec.database, spec.name, java.util.UUID.randomUUID().toString)
     val files = journalOf(root, fresh.tableId)
@@ -97,38 +131,32 @@ private[sfbatch] final class TableCreation(
       case Some(owner) => takeUp(owner, spec, root)
       case None =>
         Iterator.iterate(root.getParent)(_.getParent).takeWhile(p => p != null && !p.isRoot).foreach { above =>
-          if (store.exists(new Path(above, "_sfbatch/owner.json")))
+          if (files.store.exists(new Path(above, "_sfbatch/owner.json")))
             throw new SfBatchException(
               "SFBATCH_LOCATION_OWNED",
               s"$root lies within another table's location, $above. Choose another LOCATION."
             )
         }
-        val strangers = store.list(root).map(_.getPath.getName).filterNot(n => n.startsWith("_") || n.startsWith("."))
+        val strangers =
+          files.store.list(root).map(_.getPath.getName).filterNot(n => n.startsWith("_") || n.startsWith("."))
         if (strangers.nonEmpty)
           throw new SfBatchException(
             "SFBATCH_LOCATION_NOT_EMPTY",
             s"$root holds files already (${strangers.take(3).mkString(", ")}). Choose another LOCATION; or make a Hive table of them and CALL sfbatch.adopt(table => '${spec.database}.${spec.name}')."
           )
-        if (files.own(fresh, caller)) fresh.tableId else takeUp(files.owner.get, spec, root)
+        if (files.own(fresh, caller)) Right(fresh.tableId) else takeUp(files.owner.get, spec, root)
     }
   }
 
-  private def takeUp(owner: Owner, spec: TableSpec, root: Path): String = {
+  /** Only what was created under this name, with these partition columns, and never written: an id has one table. */
+  private def takeUp(owner: Owner, spec: TableSpec, root: Path): Either[Owner, String] = {
     val files = journalOf(root, owner.tableId)
-    val state = files.snapshot(files.tail().newest)
+    def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
     val sameName = owner.database.equalsIgnoreCase(spec.database) && owner.table.equalsIgnoreCase(spec.name)
-    val neverUsed = state.txns.isEmpty && state.partitions.values.forall(_.rows.contains(0L))
-    if (sameName && neverUsed) owner.tableId
-    else
-      throw new SfBatchException(
-        "SFBATCH_LOCATION_OWNED",
-        s"$root belongs to table ${owner.database}.${owner.table} (id ${owner.tableId}), which holds history. Choose another LOCATION, or move that directory away if its history is no longer wanted."
-      )
-  }
-
-  /** An earlier CREATE that died left a version without `.done`: nothing of it can be shown, its table is not there. */
-  private def closeUnfinished(files: Journal): Unit = {
-    val tail = files.tail()
-    if (tail.newest > 0 && !tail.finished(tail.newest)) files.markShown(tail.newest)
+    def onlyCreated = (1L to files.tail().newest).iterator
+      .flatMap(files.entry)
+      .forall(e => e.operation == "create" && typed(e.partitionColumns) == typed(spec.partitionColumns))
+    def renamed = metastore.tables(owner.database).exists(_.getParameters.get(Table.Id) == owner.tableId)
+    if (sameName && onlyCreated && !renamed) Right(owner.tableId) else Left(owner)
   }
 }

@@ -37,6 +37,7 @@ private[sfbatch] final class TableWrite(
     val moved = if (options.append) written.filterNot(w => same(state.partitions.get(w.values), w.base)) else Nil
     if (done.isDefined) Left(Outcome.AlreadyPublished(done.get))
     else {
+      written.foreach(w => notWithin(w.values, state.partitions.get(w.values)))
       options.expectedBatchId.foreach(expected =>
         written.foreach(w => expect(expected, w.values, state.partitions.get(w.values)))
       )
@@ -63,6 +64,17 @@ private[sfbatch] final class TableWrite(
         )
     }
   }
+
+  /** A partition that others made where its batches go (style hive): its readers would list old and new, for ever. */
+  private def notWithin(values: Seq[String], now: Option[Shown]): Unit =
+    now.flatMap(_.location).filter(PartitionPath.covers(table, values, _)).foreach { location =>
+      val partition = PartitionPath.name(table.partitionColumns.map(_.name), values)
+      throw new SfBatchException(
+        "SFBATCH_CONFLICT",
+        s"partition $partition of $table was made by another tool at $location, where sfbatch's batches of it go. Nothing was published. " +
+          s"ALTER TABLE $table DROP PARTITION ($partition), which leaves the files, then run this again; INSERT what those files hold."
+      )
+    }
 
   private def same(now: Option[Shown], base: Option[Shown]): Boolean =
     now.map(s => (s.version, s.batchId, s.location)) == base.map(s => (s.version, s.batchId, s.location))

@@ -30,7 +30,7 @@ final class Transaction(
       decide: Snapshot => Either[T, Entry]
   ): Either[T, Entry] = locked {
     Step("locked", table)
-    publisher.hiveTable() // still the table that was checked
+    sameTable()
     def attempt(): Either[T, Entry] = {
       val recovery = new Recovery(table, journal, publisher, caller)
       val settled = recovery.settle(touch)
@@ -49,7 +49,7 @@ final class Transaction(
           if (!journal.commit(entry)) attempt()
           else {
             Step("journalled", entry.version)
-            if (recovery.show(entry, Some(settled.observed), markFirst = false)) {
+            if (committed(entry)(recovery.show(entry, Some(settled.observed), markFirst = false))) {
               Transaction.checkpoint(journal, entry.version)
               // Overtaken while paused? Then we may just have shown an old version.
               if (journal.hasVersion(entry.version + 1)) recovery.settle(_ => entry.changes.map(_.values).toSet)
@@ -57,6 +57,9 @@ final class Transaction(
             } else
               recovery.failed match {
                 case Some(e) =>
+                  // Paused before the abort's call? Then it may have hidden a later version (docs/adr/0103).
+                  try recovery.settle(_ => entry.changes.map(_.values).toSet)
+                  catch { case scala.util.control.NonFatal(second) => e.addSuppressed(second) }
                   throw new SfBatchException(
                     if (e.isInstanceOf[Denied]) "SFBATCH_NO_PERMISSION" else "SFBATCH_PUBLISH_REFUSED",
                     s"the metastore refused to show version ${entry.version} of $table (${e.getMessage}). The version is closed; readers see what they saw before.",
@@ -69,9 +72,35 @@ final class Transaction(
     }
     attempt()
   }
+
+  /** Still the table that was checked: its id, and its columns, of which others may have been added. */
+  private def sameTable(): Unit = {
+    def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
+    val now = publisher.hiveTable()
+    if (!typed(Catalog.columns(now.getSd.getCols)).startsWith(typed(table.columns)))
+      throw new SfBatchException(
+        "SFBATCH_TABLE_ID_MISMATCH",
+        s"the columns of $table are not those this write began with. Nothing was published; run it again."
+      )
+  }
+
+  /** Trouble after the commit must not read as if nothing had happened: run again, an append would add its rows twice.
+    */
+  private def committed[T](entry: Entry)(body: => T): T =
+    try body
+    catch {
+      case e: SfBatchException if Transaction.trouble(e.code) =>
+        throw new SfBatchException(
+          "SFBATCH_PUBLISH_UNCLEAR",
+          s"version ${entry.version} of $table is committed, and readers may see it or not yet (${e.getMessage}). Do not run this again: " +
+            s"the next writer, or CALL sfbatch.recover(table => '$table'), finishes it.",
+          e
+        )
+    }
 }
 
 object Transaction {
+  private val trouble = Set("SFBATCH_METASTORE_DOWN", "SFBATCH_STORE_FAILED", "SFBATCH_NO_PERMISSION")
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Transaction")
 
   /** Losing a checkpoint loses speed only, so trouble here is no trouble of the write's. */

@@ -37,6 +37,7 @@ final class Bases(
     val files = new BatchFiles(session, table, writer.configuration(batchId))
     val present = bases.collect { case (values, Some(base)) => values -> base }
     val listed = present.map { case (values, base) => values -> files.list(values, location(values, base)) }
+    present.foreach { case (values, base) => refuseMissing(values, base, listed(values)) }
     refuseLarge(listed.values.flatten.map(_.bytes).sum)
     metrics(BatchMetrics.BytesCopied).add(listed.values.flatten.map(_.bytes).sum)
 
@@ -68,6 +69,15 @@ final class Bases(
           s"Partition finer, overwrite whole partitions instead, or raise spark.sfbatch.${WriteParameters.MaxCopyBytes}."
       )
 
+  /** A batch that lost files would lose rows silently here. One that others added to is carried along as it is. */
+  private def refuseMissing(values: Seq[String], base: Shown, found: Seq[BatchFiles.Existing]): Unit =
+    if (base.batchId.isDefined && (base.files.exists(_ > found.size) || base.bytes.exists(_ > found.map(_.bytes).sum)))
+      throw new SfBatchException(
+        "SFBATCH_BATCH_GONE",
+        s"$table: ${location(values, base)} holds ${found.size} files, ${found.map(_.bytes).sum} bytes; ${base.files.getOrElse(0)} files, " +
+          s"${base.bytes.getOrElse(0)} bytes were published. Restore them, CALL sfbatch.rollback, or overwrite the partition."
+      )
+
   private def rewrite(bases: Map[Seq[String], Path], batchId: BatchId): Seq[WrittenFile] = {
     val plan = read(bases)
     val partitionColumns = plan.output.takeRight(table.partitionColumns.size)
@@ -85,8 +95,8 @@ final class Bases(
     */
   private def read(bases: Map[Seq[String], Path]): SparkPlan = {
     val catalog = session.sessionState.catalog
-    val names = table.partitionColumns.map(_.name)
     val now = catalog.getTableMetadata(catalogTable.identifier)
+    val names = now.partitionColumnNames // as Spark spells them, perhaps with capitals
     val partitions =
       if (table.isPartitioned) Some(bases.keys.toSeq.map(v => catalog.getPartition(now.identifier, names.zip(v).toMap)))
       else None

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionPath, PartitionStyle, SfBatchException, Table}
+import _root_.sfbatch.{BatchId, PartitionPath, PartitionStyle, SfBatchException, Store, Table}
 import java.io.IOException
 import java.nio.charset.StandardCharsets.UTF_8
 import org.apache.hadoop.conf.Configuration
@@ -26,6 +26,7 @@ final class BatchCommitProtocol(
   import BatchCommitProtocol.Committed
 
   @transient private var committer: PathOutputCommitter = _
+  @transient private var store: Store = _
   @transient private var files: mutable.ArrayBuffer[String] = _
 
   override protected def setupCommitter(context: TaskAttemptContext): OutputCommitter = {
@@ -39,6 +40,7 @@ final class BatchCommitProtocol(
   override def setupTask(context: TaskAttemptContext): Unit = {
     super.setupTask(context)
     files = mutable.ArrayBuffer.empty
+    store = Store.of(new Path(root), context.getConfiguration)
   }
 
   override def newTaskTempFile(context: TaskAttemptContext, directory: Option[String], name: FileNameSpec): String =
@@ -53,7 +55,9 @@ final class BatchCommitProtocol(
     if (segments.length != partitionColumns.size + 2 || segments.exists(s => s.isEmpty || s == "." || s == ".."))
       throw new IllegalStateException(s"'$relative' is not ${partitionColumns.size + 1} directories deep")
     files += relative
-    new Path(committer.getWorkPath, relative).toString
+    val file = new Path(committer.getWorkPath, relative)
+    if (committer.isInstanceOf[BatchCommitter]) store.makeDirectory(file.getParent)
+    file.toString
   }
 
   override def newTaskTempFileAbsPath(context: TaskAttemptContext, directory: String, name: FileNameSpec): String =
@@ -95,7 +99,8 @@ final class BatchCommitProtocol(
       task <- tasks
       file <- task.files
     } yield new Path(task.directory, file) -> new Path(root, file)
-    moves.map(_._2.getParent).distinct.foreach(fs.mkdirs(_))
+    val store = Store.of(new Path(root), conf)
+    moves.map(_._2.getParent).distinct.foreach(store.makeDirectory)
     moves.foreach { case (from, to) =>
       // A writer may never have made the file it asked for (ORC without rows).
       if (!fs.rename(from, to) && fs.exists(from)) throw new IOException(s"cannot rename $from to $to")

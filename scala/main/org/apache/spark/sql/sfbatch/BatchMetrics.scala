@@ -39,7 +39,10 @@ object BatchMetrics extends Logging {
   ): Unit = {
     val changed = outcome match {
       case Outcome.Published(version, partitions) =>
-        logInfo(s"$table: ${version.fold("no new version")(v => s"version $v")}, $partitions partitions changed")
+        version match {
+          case Some(number) => logInfo(s"$table: version $number, $partitions partitions changed")
+          case None => logWarning(s"$table: nothing changed: the write had no rows, and declared no partition")
+        }
         metrics(Files).set(written.map(_.files).sum)
         metrics(Bytes).set(written.map(_.bytes).sum)
         metrics(Rows).set(written.flatMap(_.rows).sum)

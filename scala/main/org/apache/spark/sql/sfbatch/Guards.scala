@@ -2,6 +2,7 @@ package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.{SfBatchException, Table}
 import org.apache.hadoop.fs.Path
+import org.apache.spark.sql.SaveMode
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.analysis.{
   EliminateSubqueryAliases,
@@ -14,9 +15,11 @@ import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
+import org.apache.spark.sql.execution.datasources.InsertIntoHadoopFsRelationCommand
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
 import org.apache.spark.sql.sfbatch.Shims.Session
+import scala.util.Try
 
 /** Refuses or routes the statements that would break a table of ours; must leave statements on any other table to
   * Spark.
@@ -137,12 +140,14 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "SFBATCH_REFUSED",
         s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE."
       )
-    case d: InsertIntoDir if d.overwrite && d.storage.locationUri.exists(uri => tableAbove(new Path(uri)).isDefined) =>
-      val path = new Path(d.storage.locationUri.get)
-      throw new SfBatchException(
-        "SFBATCH_REFUSED",
-        s"INSERT OVERWRITE DIRECTORY '$path': it lies in the sfbatch table at ${tableAbove(path).get} and would delete published files. Instead: INSERT INTO that table, or another directory."
-      )
+    case d: InsertIntoDir
+        if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
+      at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
+    case w: InsertIntoHadoopFsRelationCommand
+        if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
+      at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
+    case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
+    case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
   }
 
   private val routed: PartialFunction[LogicalPlan, LogicalPlan] = {
@@ -206,6 +211,11 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     if (name.namespace.length == 1) OurTable.of(session, TableIdentifier(name.name, Some(name.namespace.head)))
     else None
 
+  private def replaced(name: LogicalPlan): Option[CatalogTable] = name match {
+    case ResolvedIdentifier(catalog, name) if CatalogV2Util.isSessionCatalog(catalog) => ours(name)
+    case _ => None
+  }
+
   private def oursIn(target: LogicalPlan): Option[CatalogTable] = EliminateSubqueryAliases(target) match {
     case HiveTableRelation(table, _, _, _, _) => Some(table).filter(OurTable.isOurs)
     case DataSourceV2Relation(WritableTable(table), _, _, _, _) => Some(table)
@@ -222,13 +232,25 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         .map(_.identifier.unquotedString)
   }
 
-  private def tableAbove(path: Path): Option[Path] = {
+  /** The table that files written to `path` would change: its root is there or above, or, where what lies at `path` is
+    * deleted first, right below.
+    */
+  private def tableAt(path: Path, deleted: Boolean): Option[Path] = {
     val system = path.getFileSystem(session.sessionState.newHadoopConf())
-    Iterator
-      .iterate(path)(_.getParent)
-      .takeWhile(_ != null)
-      .find(p => system.exists(new Path(p, "_sfbatch/owner.json")))
+    def isTable(p: Path) =
+      Seq("_sfbatch", "_batches/_sfbatch").exists(d => system.exists(new Path(p, s"$d/owner.json")))
+    def above = Iterator.iterate(system.makeQualified(path))(_.getParent).takeWhile(_ != null)
+    def below = Try(system.listStatus(path).toSeq).getOrElse(Nil).iterator.collect {
+      case child if child.isDirectory && !child.getPath.getName.contains('=') => child.getPath // a=b: a partition
+    }
+    above.find(isTable).orElse(if (deleted) below.find(isTable) else None)
   }
+
+  private def at(path: Path, deleted: Boolean, statement: String): Nothing =
+    throw new SfBatchException(
+      "SFBATCH_REFUSED",
+      s"$statement into '$path': it would change published files of the sfbatch table at ${tableAt(path, deleted).get}. Instead: INSERT INTO that table, or another directory."
+    )
 
   private def kept(key: String): Boolean =
     key.startsWith(
@@ -248,7 +270,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       table,
       verb,
       "files are never changed in place",
-      s"INSERT OVERWRITE the partitions with the rows that are to stay, e.g. INSERT OVERWRITE ${name(table)} SELECT * FROM ... WHERE NOT (...)"
+      s"INSERT OVERWRITE ${name(table)} with the rows that are to stay (WHERE (...) IS NOT TRUE keeps those of NULL); a partition of which no row stays: ALTER TABLE ${name(table)} DROP PARTITION (...)"
     )
 
 }

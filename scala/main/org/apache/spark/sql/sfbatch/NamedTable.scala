@@ -2,16 +2,20 @@ package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.SfBatchException
 import org.apache.spark.sql.AnalysisException
+import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.parser.CatalystSqlParser
 import org.apache.spark.sql.connector.catalog.CatalogManager
+import org.apache.spark.sql.sfbatch.Shims.Session
 
 /** The table that `load("db.t")`, `save("db.t")` or option `table` names. */
 object NamedTable {
 
-  /** `"db.t"` or `"spark_catalog.db.t"` or `"t"` to its parts, without the catalog. @throws SfBatchException
-    * SFBATCH_BAD_OPTION
+  /** `"db.t"` or `"spark_catalog.db.t"`, or `"t"` of the current database, which no temporary view can stand for.
+    *
+    * @throws SfBatchException
+    *   SFBATCH_BAD_OPTION
     */
-  def of(options: Map[String, String]): Seq[String] = {
+  def of(session: Session, options: Map[String, String]): TableIdentifier = {
     def option(name: String): Option[String] = options.collectFirst {
       case (key, value) if key.equalsIgnoreCase(name) => value.trim
     }
@@ -30,8 +34,9 @@ object NamedTable {
           bad(s"'$name' is not the name of a table: expected db.table (a path is not needed, the table knows its own).")
       }
     parts match {
-      case Seq(CatalogManager.SESSION_CATALOG_NAME, database, table) => Seq(database, table)
-      case _ if parts.size <= 2 => parts
+      case Seq(CatalogManager.SESSION_CATALOG_NAME, database, table) => TableIdentifier(table, Some(database))
+      case Seq(database, table) => TableIdentifier(table, Some(database))
+      case Seq(table) => TableIdentifier(table, Some(session.sessionState.catalog.getCurrentDatabase))
       case _ =>
         bad(
           s"'$name' names another catalog: sfbatch tables are in ${CatalogManager.SESSION_CATALOG_NAME}, expected db.table."
@@ -39,11 +44,13 @@ object NamedTable {
     }
   }
 
-  def ofRead(options: Map[String, String]): Seq[String] = {
+  /** Its parts, the catalog too. */
+  def ofRead(session: Session, options: Map[String, String]): Seq[String] = {
     options.keys.find(key => !key.equalsIgnoreCase("path") && !key.equalsIgnoreCase("table")).foreach { key =>
       bad(s"'$key' is not an option of a read. Options: table.")
     }
-    of(options)
+    val name = of(session, options)
+    Seq(CatalogManager.SESSION_CATALOG_NAME, name.database.get, name.table)
   }
 
   private def bad(detail: String): Nothing = throw new SfBatchException("SFBATCH_BAD_OPTION", detail)

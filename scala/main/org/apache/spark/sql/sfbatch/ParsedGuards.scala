@@ -48,14 +48,7 @@ object ParsedGuards {
       parts: Seq[String],
       provider: Option[String]
   ): Option[LogicalPlan] = {
-    table.foreach(
-      Guards.no(
-        _,
-        "REPLACE TABLE",
-        "it would drop the table and its history",
-        "INSERT OVERWRITE, or DROP TABLE and CREATE TABLE at another location"
-      )
-    )
+    table.foreach(noReplace)
     if (provider.exists(_.toLowerCase(Locale.ROOT) == "sfbatch"))
       throw new SfBatchException(
         "SFBATCH_REFUSED",
@@ -63,4 +56,12 @@ object ParsedGuards {
       )
     None
   }
+
+  def noReplace(table: CatalogTable): Nothing =
+    Guards.no(
+      table,
+      "REPLACE TABLE",
+      "it would drop the table and its history",
+      "INSERT OVERWRITE, or DROP TABLE and CREATE TABLE at another location"
+    )
 }

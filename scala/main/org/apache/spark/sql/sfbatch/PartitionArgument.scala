@@ -4,8 +4,9 @@ import _root_.sfbatch.{PartitionPath, SfBatchException}
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.expressions.{Cast, EvalMode, Literal}
 import org.apache.spark.sql.internal.SQLConf
-import org.apache.spark.sql.types.{DataType, StringType}
+import org.apache.spark.sql.types.{StringType, StructField}
 import org.apache.spark.unsafe.types.UTF8String
+import scala.util.Try
 
 /** A partition as people write it, `year=2016/month=10`, to its columns and values as the metastore holds them; must
   * refuse unknown columns.
@@ -37,16 +38,18 @@ object PartitionArgument {
       .getOrElse(
         bad(table, s"'$name' is no partition column of ${table.identifier.unquotedString}: expected ${example(table)}")
       )
-    column.name -> normal(table, column.name, column.dataType, value)
+    column.name -> normal(table, column, value)
   }
 
-  private def normal(table: CatalogTable, name: String, dataType: DataType, value: String): String =
+  private def normal(table: CatalogTable, column: StructField, value: String): String =
     if (value == null || value.isEmpty || value == PartitionPath.Default) PartitionPath.Default
     else {
       val zone = Some(SQLConf.get.sessionLocalTimeZone)
-      val parsed = Cast(Literal(UTF8String.fromString(value), StringType), dataType, zone, EvalMode.LEGACY).eval()
-      if (parsed == null) bad(table, s"'$value' is no ${dataType.sql}, the type of partition column '$name'")
-      Cast(Literal(parsed, dataType), StringType, zone, EvalMode.LEGACY).eval().toString
+      val text = Try(UTF8String.fromString(PartitionValues.padded(column, value))).getOrElse(null)
+      val parsed = Cast(Literal(text, StringType), column.dataType, zone, EvalMode.LEGACY).eval()
+      if (parsed == null)
+        bad(table, s"'$value' is no ${column.dataType.sql}, the type of partition column '${column.name}'")
+      Cast(Literal(parsed, column.dataType), StringType, zone, EvalMode.LEGACY).eval().toString
     }
 
   private def example(table: CatalogTable): String =

@@ -8,6 +8,7 @@ import org.apache.spark.sql.catalyst.parser.{ParseException, ParserInterface}
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.{DataType, StructType}
+import scala.annotation.tailrec
 
 /** Knows `CALL sfbatch.<procedure>(...)`; every other text must reach the parser below untouched.
   *
@@ -55,12 +56,38 @@ final class SfBatchParser(session: Session, override val delegate: ParserInterfa
 }
 
 object SfBatchParser {
-  private val call = """(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*CALL\s+(`?sfbatch`?\s*\..*?)[;\s]*""".r
+  private val call = """(?is)CALL\s++(`?sfbatch`?\s*+\..*)""".r
 
   private object Call {
-    def unapply(sqlText: String): Option[String] = sqlText match {
-      case call(procedure) => Some(procedure)
-      case _ => None
+    def unapply(sqlText: String): Option[String] = {
+      val start = afterComments(sqlText, 0)
+      if (!sqlText.regionMatches(true, start, "CALL", 0, 4)) None
+      else
+        sqlText.substring(start, sqlText.lastIndexWhere(c => !isBlank(c) && c != ';') + 1) match {
+          case call(procedure) => Some(procedure)
+          case _ => None
+        }
     }
   }
+
+  /** Where the statement begins. In one pass, as every text of the session comes by. */
+  @tailrec private def afterComments(text: String, from: Int): Int =
+    if (from < text.length && isBlank(text.charAt(from))) afterComments(text, from + 1)
+    else if (text.startsWith("--", from)) afterComments(text, endOfLine(text, from))
+    else if (text.startsWith("/*", from)) afterComments(text, endOfComment(text, from + 2, depth = 1))
+    else from
+
+  private def isBlank(c: Char): Boolean = Character.isWhitespace(c)
+
+  private def endOfLine(text: String, from: Int): Int = text.indexOf('\n', from) match {
+    case -1 => text.length
+    case end => end + 1
+  }
+
+  /** A comment may hold comments (Spark's BRACKETED_COMMENT), and so a CALL that is not to be run. */
+  @tailrec private def endOfComment(text: String, from: Int, depth: Int): Int =
+    if (depth == 0 || from >= text.length) from.min(text.length)
+    else if (text.startsWith("*/", from)) endOfComment(text, from + 2, depth - 1)
+    else if (text.startsWith("/*", from)) endOfComment(text, from + 2, depth + 1)
+    else endOfComment(text, from + 1, depth)
 }

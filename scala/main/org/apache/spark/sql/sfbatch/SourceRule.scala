@@ -25,7 +25,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case source: LogicalRelation if source.relation.isInstanceOf[TableByName] =>
-      UnresolvedRelation(NamedTable.of(source.relation.asInstanceOf[TableByName].parameters))
+      UnresolvedRelation(NamedTable.ofRead(session, source.relation.asInstanceOf[TableByName].parameters))
     case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] =>
       this.save(save.options match {
         case lowered: CaseInsensitiveMap[String] =>
@@ -36,10 +36,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
 
   private def save(save: SaveIntoDataSourceCommand): LogicalPlan = {
     val catalog = session.sessionState.catalog
-    val name = NamedTable.of(save.options) match {
-      case Seq(table) => TableIdentifier(table, Some(catalog.getCurrentDatabase))
-      case Seq(database, table) => TableIdentifier(table, Some(database))
-    }
+    val name = NamedTable.of(session, save.options)
     val exists = catalog.tableExists(name)
     save.mode match {
       case SaveMode.Ignore if exists => LocalRelation(Nil)

@@ -4,9 +4,11 @@ import _root_.sfbatch.{Column, Format, PartitionStyle, SfBatchException, Store, 
 import java.util.Locale
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
+import org.apache.spark.sql.catalyst.parser.CatalystSqlParser
 import org.apache.spark.sql.catalyst.util.{CharVarcharUtils, GeneratedColumn, ResolveDefaultColumns}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types._
+import scala.util.{Success, Try}
 
 /** From what `CREATE TABLE ... USING sfbatch` says to a [[TableSpec]]; must refuse whatever a stock Hive reader could
   * not read.
@@ -105,15 +107,20 @@ object TableSpecs {
     if (name.trim.isEmpty || name != name.trim) badColumn(title, name, "is empty or has spaces at its ends")
     bad.foreach(c => badColumn(title, name, s"has a character the Hive Metastore cannot keep in a column name: '$c'"))
     val declared = CharVarcharUtils.getRawType(field.metadata).getOrElse(field.dataType)
-    unreadable(declared).foreach(t =>
-      badColumn(
-        title,
-        name,
-        s"has type ${t.sql}, which ${format.name} tables in Hive do not have; CAST it, e.g. to STRING or TIMESTAMP"
-      )
-    )
+    checkType(title, format.name, name, declared)
     Column(name, declared.catalogString, field.getComment())
   }
+
+  /** @throws SfBatchException SFBATCH_BAD_COLUMN */
+  def checkType(title: String, format: String, column: String, declared: DataType): Unit =
+    unreadable(declared).foreach { t =>
+      val mend = t match {
+        case _: StructType => "name its fields with letters, digits and _"
+        case TimestampNTZType => "CAST it to TIMESTAMP, or RESET spark.sql.timestampType"
+        case _ => "CAST it, e.g. to STRING or TIMESTAMP"
+      }
+      badColumn(title, column, s"has type ${t.sql}, which $format tables in Hive do not have; $mend")
+    }
 
   private def unreadable(dataType: DataType): Option[DataType] = dataType match {
     case BooleanType | ByteType | ShortType | IntegerType | LongType | FloatType | DoubleType | StringType |
@@ -122,10 +129,14 @@ object TableSpecs {
     case ArrayType(element, _) => unreadable(element)
     case MapType(key, value, _) => unreadable(key).orElse(unreadable(value))
     case StructType(fields) =>
-      if (fields.isEmpty || fields.exists(_.name.exists(",:;<>`".contains(_)))) Some(dataType)
+      if (fields.isEmpty || fields.exists(f => !isReadBack(f.name))) Some(dataType)
       else fields.flatMap(f => unreadable(CharVarcharUtils.getRawType(f.metadata).getOrElse(f.dataType))).headOption
     case other => Some(other)
   }
+
+  /** The metastore keeps `struct<name:int>`, which readers parse. */
+  private def isReadBack(name: String): Boolean =
+    Try(CatalystSqlParser.parseDataType(s"struct<$name:int>")) == Success(new StructType().add(name, IntegerType))
 
   private def checkDeclared(title: String, schema: StructType): Unit = {
     if (schema.isEmpty)

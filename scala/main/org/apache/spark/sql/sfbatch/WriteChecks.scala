@@ -3,6 +3,7 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{SfBatchException, Table}
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
+import org.apache.spark.sql.catalyst.util.CharVarcharUtils
 import org.apache.spark.sql.internal.SQLConf
 import org.apache.spark.sql.types._
 
@@ -35,7 +36,7 @@ object WriteChecks {
       mismatch(table, s"the table itself has columns that differ by case only: ${twice.mkString(", ")}. Rename one")
   }
 
-  /** @throws SfBatchException SFBATCH_UNSUPPORTED */
+  /** @throws SfBatchException SFBATCH_UNSUPPORTED, SFBATCH_BAD_COLUMN */
   def storable(table: CatalogTable, format: WriteFormat): Unit = {
     table.partitionSchema.foreach { field =>
       field.dataType match {
@@ -46,6 +47,15 @@ object WriteChecks {
           )
         case _ => ()
       }
+    }
+    table.schema.foreach { field =>
+      val declared = CharVarcharUtils.getRawType(field.metadata).getOrElse(field.dataType)
+      TableSpecs.checkType(
+        table.identifier.unquotedString,
+        table.properties.getOrElse(Table.FormatName, ""),
+        field.name,
+        declared
+      )
     }
     table.dataSchema.foreach { field =>
       if (!format.files.supportDataType(field.dataType))

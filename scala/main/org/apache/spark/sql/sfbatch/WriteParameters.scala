@@ -27,6 +27,8 @@ object WriteParameters {
   val Names: Seq[String] =
     Seq("replaceWhere", "userMetadata", "txnAppId", "txnVersion", "expectedBatchId", "maxRecordsPerFile")
   val MaxCopyBytes = "append.maxCopyBytes"
+  private val Setting = "spark.sfbatch."
+  private val settings = (Names :+ MaxCopyBytes :+ "job-id").map(Setting + _).toSet
 
   /** Options of the data source itself, not of the write. */
   private val addressing = Set("path", "table", "__partition_columns")
@@ -46,10 +48,16 @@ object WriteParameters {
         s"'$spelled' is not an option of a write. Options: ${(Names :+ MaxCopyBytes).mkString(", ")}; of Parquet and ORC: compression, parquet.*, orc.*."
       )
     }
+    session.conf.getAll.keys.find(key => key.toLowerCase(Locale.ROOT).startsWith(Setting) && !settings(key)).foreach {
+      key =>
+        bad(
+          s"session setting '$key' is none of ${settings.toSeq.sorted.mkString(", ")}, and would be ignored: RESET it; capitals count."
+        )
+    }
     def value(name: String): Option[String] =
       others
         .get(name.toLowerCase(Locale.ROOT))
-        .orElse(session.conf.getOption(s"spark.sfbatch.$name"))
+        .orElse(session.conf.getOption(Setting + name))
         .filter(_.nonEmpty)
     def number(name: String): Option[Long] =
       value(name).map(text => Try(text.trim.toLong).getOrElse(bad(s"$name = '$text': expected a whole number.")))

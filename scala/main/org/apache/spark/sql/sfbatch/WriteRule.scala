@@ -1,6 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.SfBatchException
+import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
 import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan, Project}
@@ -37,9 +38,12 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
     WriteChecks.noDuplicates(table)
     WriteChecks.storable(table, format)
     if (strict) WriteChecks.sameColumns(table, insert.query)
+    val static = for {
+      (given, Some(value)) <- insert.partitionSpec
+      field <- table.partitionSchema if field.name.equalsIgnoreCase(given)
+    } yield field.name.toLowerCase(Locale.ROOT) -> PartitionValues.normalized(field, value)
 
     val cast = casted(table, insert)
-    val static = cast.partitionSpec.collect { case (name, Some(value)) => name -> value }
     val query =
       if (static.isEmpty) cast.query
       else
@@ -48,13 +52,12 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
             .convertStaticPartitions(cast.query.output, cast.partitionSpec, insert.table.output, table.partitionSchema),
           cast.query
         )
-    val types = table.partitionSchema.map(f => f.name -> f.dataType).toMap
     BatchWriteCommand(
       catalogTable = table,
       query = query,
       outputColumnNames = insert.table.output.map(_.name),
       partitionColumns = query.output.takeRight(table.partitionColumnNames.size),
-      staticPartitions = static.map { case (name, value) => name -> PartitionValues.normalized(value, types(name)) },
+      staticPartitions = static,
       append = !insert.overwrite,
       parameters = parameters,
       format = format
