@@ -32,14 +32,12 @@ test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test
 
-test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks at once; choose with PYTEST='-k history'
-	$(call say,Python tests on Spark 3.5 and 4.0)
-	run() { .venv/spark-$$1/bin/python -m pytest -v -c tests/python/pytest.ini tests/python $(PYTEST) 2>&1 | sed -u "s/^/[$$1] /"; }
-	run 3.5 & first=$$!
-	run 4.0 & second=$$!
-	failed=0
-	wait $$first || failed=1
-	wait $$second || failed=1
+test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
+	@failed=0
+	for spark in 3.5 4.0; do
+	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
+	  .venv/spark-$$spark/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
+	done
 	exit $$failed
 
 test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)

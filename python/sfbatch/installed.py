@@ -45,26 +45,24 @@ class InstalledSpark:
 
 
 def installed_spark() -> InstalledSpark:
-    """The Spark a PySpark session here would start: SPARK_HOME, else pip's PySpark, else what findspark finds.
+    """The Spark a PySpark session here would start: SPARK_HOME if set, else pip's PySpark, else what findspark finds.
 
     Raises SparkError SFBATCH_SPARK_NOT_FOUND.
     """
-    candidates = [home for home in (_from_environment(), _from_pip(), _from_findspark()) if home]
+    named = os.environ.get("SPARK_HOME")
+    candidates = [Path(named)] if named else [home for home in (_from_pip(), _from_findspark()) if home]
     for home in candidates:
         for jar in sorted((home / "jars").glob("spark-core_*.jar")):
             match = re.fullmatch(r"spark-core_(\d+\.\d+)-(\d+\.\d+\.\d+.*)\.jar", jar.name)
             if match:
                 return InstalledSpark(home, match[2], match[1])
+    if named:
+        raise SparkError("SFBATCH_SPARK_NOT_FOUND", f"SPARK_HOME={named} is no Spark directory. Mend it, or unset it.")
     looked = f" (looked in {', '.join(str(home) for home in candidates)})" if candidates else ""
     raise SparkError(
         "SFBATCH_SPARK_NOT_FOUND",
         f"no Spark is installed{looked}. Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
     )
-
-
-def _from_environment() -> Path | None:
-    home = os.environ.get("SPARK_HOME")
-    return Path(home) if home else None
 
 
 def _from_pip() -> Path | None:

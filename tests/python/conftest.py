@@ -40,12 +40,15 @@ def pytest_configure():
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
 
 
+#: For JVMs that live a minute.
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 #: What the tests' sessions have beyond configure_spark: small, quiet, no UI.
 SMALL = {
     "spark.master": "local[2]",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1g",
+    "spark.driver.extraJavaOptions": QUICK,
     "spark.driver.host": "127.0.0.1",
     "spark.sql.session.timeZone": "UTC",
 }

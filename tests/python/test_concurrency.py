@@ -2,7 +2,7 @@
 
 import pytest
 from at_once import at_once
-from writer import Writer
+from writer import Writer, on_one_spark
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,7 @@ def rows(stock_spark, query):
     return sorted(tuple(row) for row in stock_spark.sql(query))
 
 
+@on_one_spark
 def test_eight_processes_on_disjoint_partitions_all_succeed(db, writer, eight, stock_spark):
     writer.create(f"{db}.t")
 
@@ -29,6 +30,7 @@ def test_eight_processes_on_disjoint_partitions_all_succeed(db, writer, eight, s
     assert rows(stock_spark, f"select day, id, item from {db}.t") == [(f"day{n}", n, "round2") for n in range(8)]
 
 
+@on_one_spark
 def test_eight_processes_on_one_partition_end_as_one_of_them_with_a_history_of_all(db, writer, eight, stock_spark):
     writer.create(f"{db}.t")
     versions = at_once(
@@ -43,6 +45,7 @@ def test_eight_processes_on_one_partition_end_as_one_of_them_with_a_history_of_a
     assert writer.history(f"{db}.t") == [(1, "create"), *((version, "write") for version in range(2, 10))]
 
 
+@on_one_spark
 @pytest.mark.parametrize("columns", [("day",), ()], ids=["partition", "whole table"])
 def test_eight_concurrent_appends_keep_every_row(db, writer, eight, stock_spark, columns):
     writer.create(f"{db}.t", columns)
@@ -56,6 +59,7 @@ def test_eight_concurrent_appends_keep_every_row(db, writer, eight, stock_spark,
     assert rows(stock_spark, f"select id, item from {db}.t") == [(n, f"append{m}") for n in range(8) for m in range(2)]
 
 
+@on_one_spark
 def test_appends_and_overwrites_of_one_partition_mixed_keep_what_came_after_the_last_overwrite(
     db, writer, eight, stock_spark
 ):

@@ -111,6 +111,12 @@ def test_another_spark_is_refused_and_the_known_ones_are_named(tmp_path, monkeyp
     assert error.value.code == "SFBATCH_SPARK_UNSUPPORTED"
 
 
+def test_a_spark_home_without_spark_is_refused_as_pyspark_would(monkeypatch):
+    monkeypatch.setenv("SPARK_HOME", "/nowhere")
+    with pytest.raises(sfbatch.SparkError, match="SFBATCH_SPARK_NOT_FOUND.*SPARK_HOME=/nowhere"):
+        sfbatch.jar_path()
+
+
 def test_no_spark_at_all_is_named(monkeypatch):
     monkeypatch.setattr("sfbatch.installed._from_pip", lambda: None)
     monkeypatch.setattr("sfbatch.installed._from_findspark", lambda: None)

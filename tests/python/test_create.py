@@ -3,7 +3,9 @@
 import pytest
 from at_once import Running
 from checker import Metastore
-from writer import Died, Refusal
+from writer import Died, Refusal, on_one_spark
+
+pytestmark = on_one_spark
 
 OLD = {"1": [(1, "one")], "2": [(2, "two")]}
 

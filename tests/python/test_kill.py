@@ -226,6 +226,7 @@ def whole_or_not_at_all(rows, doings):
     return shown, set(twice)
 
 
+@on_one_spark
 @pytest.mark.random_moments
 def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     """Kills at random moments of drivers that write without pause, while a stock reader reads without pause."""

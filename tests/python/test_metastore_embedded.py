@@ -1,5 +1,6 @@
 """The laptop's metastore: one per directory, found again, told from a dead one, never for a cluster."""
 
+import contextlib
 import json
 import os
 import signal
@@ -167,12 +168,34 @@ def test_a_metastore_in_hive_site_is_used_and_nothing_is_started(metastore, tmp_
     assert not empty.exists()
 
 
-def test_a_cluster_without_a_metastore_is_refused_by_the_setting_that_lacks(tmp_path, run_driver):
-    script = """
+@pytest.fixture
+def cluster():
+    """The address of a Spark master without workers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    classes = f"{installed_spark().jars}/*"
+    master = subprocess.Popen(
+        [local_metastore.java(), "-cp", classes, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        assert time.monotonic() < deadline and master.poll() is None
+        time.sleep(0.1)
+    yield f"spark://127.0.0.1:{port}"
+    master.kill()
+    master.wait()
+
+
+def test_a_cluster_without_a_metastore_is_refused_by_the_setting_that_lacks(tmp_path, run_driver, cluster):
+    script = f"""
 from conftest import small_session
-from pyspark.sql import SparkSession
 try:
-    small_session(**{"spark.master": "spark://127.0.0.1:1"})
+    small_session(**{{"spark.master": "{cluster}"}})
 except Exception as error:
     print(str(error))
 """

@@ -201,13 +201,15 @@ class Writer:
     def _try(self, call):
         try:
             return call()
-        except Py4JJavaError as error:
-            thrown = error.java_exception
-            while thrown.getCause() is not None and "SfBatchException" not in thrown.getClass().getName():
-                thrown = thrown.getCause()
-            raise Refusal(thrown.toString()) from error
-        except (Py4JError, OSError) as error:
-            if self.killed or self._ended():
+        except Exception as error:
+            # PySpark, once it has a session, takes every JVM's exceptions for its own and asks the wrong JVM about them.
+            java = next((e for e in (error, error.__context__) if isinstance(e, Py4JJavaError)), None)
+            if java is not None:
+                thrown = java.java_exception
+                while thrown.getCause() is not None and "SfBatchException" not in thrown.getClass().getName():
+                    thrown = thrown.getCause()
+                raise Refusal(thrown.toString()) from error
+            if isinstance(error, Py4JError | OSError) and (self.killed or self._ended()):
                 raise Died(self.at) from error
             raise
 

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionStyle}
+import _root_.sfbatch.{BatchId, PartitionStyle, SfBatchException}
 import java.nio.file.{Files, Path, Paths}
 import java.time.Instant
 import org.apache.hadoop.conf.Configuration
@@ -8,6 +8,8 @@ import org.apache.hadoop.mapreduce.{Job, JobID, TaskAttemptContext, TaskAttemptI
 import org.apache.hadoop.mapreduce.lib.output.FileOutputFormat
 import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
 import org.apache.spark.internal.io.FileNameSpec
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.execution.metric.SQLMetric
 import scala.jdk.CollectionConverters._
 
 /** The committer by itself, on a local directory. */
@@ -97,6 +99,18 @@ class BatchCommitterSuite extends munit.FunSuite {
       executor.newTaskTempFile(context, Some("date=1/hour=2"), FileNameSpec("", ".parquet"))
     )
     intercept[IllegalStateException](executor.newFile(Seq("20161001"), "../x"))
+  }
+
+  test("a file that is gone when its writer closes it counts as none only if it had no rows") {
+    val conf = new org.apache.spark.util.SerializableConfiguration(new Configuration())
+    val root = Files.createTempDirectory("committer")
+    val counter = new WrittenFiles(conf, PartitionStyle.Value, 0, new SQLMetric("sum"), (_, _) => ()).newTaskInstance()
+    val file = s"$root/$first/part-0.parquet"
+    counter.newFile(file)
+    counter.closeFile(file)
+    counter.newRow(file, InternalRow.empty)
+    val e = intercept[SfBatchException](counter.closeFile(file))
+    assertEquals(e.code, "SFBATCH_FILES_DIFFER", e.getMessage)
   }
 
   test("distinct batch IDs have distinct attempt directories") {

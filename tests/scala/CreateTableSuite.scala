@@ -155,6 +155,12 @@ class CreateTableSuite extends LakeSuite {
     refused("SFBATCH_BAD_OPTION", "sfbatch.table-id")(
       create("(a INT) USING sfbatch TBLPROPERTIES ('sfbatch.table-id' = 'x')")
     )
+    Seq("serialization.null.format", "field.delim", "skip.header.line.count", "skip.footer.line.count").foreach {
+      property =>
+        refused("SFBATCH_BAD_OPTION", property, "OPTIONS", "nullvalue")(
+          create(s"(a INT) USING sfbatch OPTIONS (format 'text') TBLPROPERTIES ('$property' = '|')")
+        )
+    }
     refused("SFBATCH_REFUSED", "INSERT OVERWRITE")(sql(s"CREATE OR REPLACE TABLE $t (a INT) USING sfbatch"))
     assert(!stock.catalog.tableExists(t))
   }

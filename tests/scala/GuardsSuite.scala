@@ -25,8 +25,8 @@ class GuardsSuite extends LakeSuite {
       s"TRUNCATE TABLE $days" -> "DROP PARTITION",
       s"TRUNCATE TABLE $days PARTITION (year=2016)" -> "DROP PARTITION",
       s"LOAD DATA INPATH '/nowhere' INTO TABLE $whole" -> "INSERT INTO",
-      s"MSCK REPAIR TABLE $days" -> "recover",
-      s"ALTER TABLE $days RECOVER PARTITIONS" -> "recover",
+      s"MSCK REPAIR TABLE $days" -> "INSERT INTO",
+      s"ALTER TABLE $days RECOVER PARTITIONS" -> "INSERT INTO",
       s"ALTER TABLE $days ADD PARTITION (year=2018, month=1)" -> "INSERT OVERWRITE",
       s"ALTER TABLE $days PARTITION (year=2016, month=1) SET LOCATION '/tmp/x'" -> "rollback",
       s"ALTER TABLE $whole SET LOCATION '/tmp/x'" -> "rollback",
@@ -37,6 +37,8 @@ class GuardsSuite extends LakeSuite {
       s"ALTER TABLE $whole SET SERDE 'org.apache.hadoop.hive.ql.io.orc.OrcSerde'" -> "CREATE TABLE",
       s"ALTER TABLE $whole SET TBLPROPERTIES ('sfbatch.root'='x')" -> "sfbatch.root",
       s"ALTER TABLE $whole UNSET TBLPROPERTIES ('sfbatch.table-id')" -> "sfbatch.table-id",
+      s"ALTER TABLE $whole SET TBLPROPERTIES ('field.delim'='|')" -> "OPTIONS",
+      s"ALTER TABLE $whole SET TBLPROPERTIES ('skip.header.line.count'='1')" -> "OPTIONS",
       s"ANALYZE TABLE $whole COMPUTE STATISTICS" -> "every publish",
       s"ANALYZE TABLE $whole COMPUTE STATISTICS FOR ALL COLUMNS" -> "every publish",
       s"ANALYZE TABLE $days PARTITION (year=2016, month=1) COMPUTE STATISTICS" -> "every publish",
@@ -52,6 +54,8 @@ class GuardsSuite extends LakeSuite {
       s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
       s"CREATE TABLE ${newName()} (id INT) USING orc TBLPROPERTIES ('sfbatch.table-id'='x')" -> "USING sfbatch",
+      s"CREATE TABLE ${newName()} LIKE $days USING sfbatch" -> "PARTITIONED BY",
+      s"CREATE TABLE ${newName()} LIKE $days TBLPROPERTIES ('sfbatch.table-id'='x')" -> "AS SELECT",
       s"DROP DATABASE $db CASCADE" -> "DROP TABLE"
     ).foreach { case (statement, instead) =>
       val (code, message) =
@@ -66,7 +70,7 @@ class GuardsSuite extends LakeSuite {
     val inside = s"${parameters(days)("sfbatch.root")}/2016"
     refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("append").parquet(inside))
     refused("SFBATCH_REFUSED", "another directory")(frame.write.mode("overwrite").orc(inside))
-    refused("SFBATCH_REFUSED", "recover")(spark.catalog.recoverPartitions(days))
+    refused("SFBATCH_REFUSED", "INSERT INTO")(spark.catalog.recoverPartitions(days))
     assertEquals((rows(stock.table(days)), rows(stock.table(whole)), parameters(days), parameters(whole)), before)
     assertEquals(history(whole), Seq("write", "create"))
   }
@@ -134,6 +138,21 @@ class GuardsSuite extends LakeSuite {
     refuses(s"${LocalLake.home}/adopted")
     assertEquals(seen(created) ++ seen(adopted), Set(Row(1)))
     spark.range(1).write.mode("overwrite").parquet(s"${LocalLake.home}/adopted-not/here")
+  }
+
+  test("a write into another table that lies among our files is refused") {
+    val partition = stock.sql(s"DESCRIBE EXTENDED $days PARTITION (year = 2016, month = 1)")
+    val batch = partition.where("col_name = 'Location'").head().getString(1)
+    Seq("USING parquet", "USING orc PARTITIONED BY (p INT)", "STORED AS TEXTFILE").foreach { kind =>
+      val bad = newName()
+      stock.sql(
+        s"CREATE${if (kind.startsWith("STORED")) " EXTERNAL" else ""} TABLE $bad (id INT) $kind LOCATION '$batch'"
+      )
+      val values = if (kind.contains("PARTITIONED")) "1, 1" else "1"
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT OVERWRITE $bad VALUES ($values)"))
+      refused("SFBATCH_REFUSED", "another directory")(sql(s"INSERT INTO $bad VALUES ($values)"))
+    }
+    assertEquals(seen(days), Set(Row(1, 2016, 1), Row(2, 2016, 2), Row(3, 2017, 1)))
   }
 
   test("DROP PARTITION is one version and leaves the files") {
@@ -226,6 +245,9 @@ class GuardsSuite extends LakeSuite {
     sql(s"TRUNCATE TABLE $t")
     assertEquals(spark.table(t).count(), 0L)
     sql(s"DROP TABLE $t PURGE")
+    sql(s"CREATE TABLE $t LIKE $whole")
+    assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+    assertEquals(seen(t), Set.empty[Row])
     assertEquals(parameters(whole).keys.filter(k => k.startsWith("spark.sql.statistics")).toSeq, Nil)
   }
 }

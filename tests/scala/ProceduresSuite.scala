@@ -97,6 +97,51 @@ class ProceduresSuite extends LakeSuite {
       }
   }
 
+  test("a text table whose properties say how its files are read is written so once it is adopted") {
+    Seq("", " PARTITIONED BY (p INT)").foreach { partitioned =>
+      val t = newName()
+      stock.sql(
+        s"CREATE TABLE $t (a STRING, b STRING)$partitioned STORED AS TEXTFILE " +
+          "TBLPROPERTIES ('serialization.null.format' = '', 'field.delim' = '|')"
+      )
+      val values = if (partitioned.isEmpty) "'y'" else "'y', 1"
+      stock.sql(s"INSERT INTO $t VALUES ('x', $values)")
+      sql(s"CALL sfbatch.adopt('$t')")
+      sql(s"INSERT INTO $t VALUES (NULL, $values)")
+      assertEquals(seen(t).map(r => (r.get(0), r.get(1))), Set[(Any, Any)](("x", "y"), (null, "y")))
+    }
+  }
+
+  test("adopt goes by the input format too: manifests of other files are read and rolled back, not written") {
+    def symlinks(serde: String) = s"ROW FORMAT SERDE '$serde' STORED AS " +
+      "INPUTFORMAT 'org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat' OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'"
+    Seq(Format.Text, Format.Parquet).foreach { format =>
+      val t = newName()
+      stock.sql(s"CREATE TABLE $t (a STRING) PARTITIONED BY (p INT) ${symlinks(format.storage.serde)}")
+      assertEquals(rows(sql(s"CALL sfbatch.adopt('$t')").select("format")), Set(Row("hive")))
+      refused("SFBATCH_UNSUPPORTED", "SymlinkTextInputFormat")(sql(s"INSERT INTO $t VALUES ('x', 1)"))
+    }
+  }
+
+  test("partitions whose values no write would spell so are not adopted") {
+    val t = newName()
+    stock.sql(s"CREATE TABLE $t (n INT) PARTITIONED BY (m INT, d DATE, s STRING) STORED AS PARQUET")
+    stock.sql(s"INSERT INTO $t VALUES (1, 1, DATE'2016-01-01', '01 a/b'), (2, NULL, NULL, NULL)")
+    val place = java.nio.file.Paths.get(LocalLake.warehouse, s"$db.db", t.split('.').last)
+    val spelled = java.nio.file.Files.createDirectories(place.resolve("m=01/d=2016-1-1/s=x"))
+    stock.sql(s"MSCK REPAIR TABLE $t")
+    refused("SFBATCH_CANNOT_ADOPT", "m=01/d=2016-1-1/s=x", "1 partitions", "CREATE TABLE")(
+      sql(s"CALL sfbatch.adopt('$t')")
+    )
+    assertEquals(parameters(t).keys.filter(_.startsWith("sfbatch.")).toSeq, Nil)
+    assert(!java.nio.file.Files.exists(place.resolve("_sfbatch")))
+    java.nio.file.Files.delete(spelled)
+    stock.sql(s"MSCK REPAIR TABLE $t SYNC PARTITIONS")
+    sql(s"CALL sfbatch.adopt('$t')")
+    sql(s"INSERT OVERWRITE $t PARTITION (m = 1, d = '2016-01-01', s = '01 a/b') SELECT 3")
+    assertEquals(seen(t).map(_.getInt(0)), Set(2, 3))
+  }
+
   test("an adopted table whose partition columns Spark knows by capitals is written like any other") {
     val t = newName()
     stock.sql(s"CREATE TABLE $t (Id INT) PARTITIONED BY (Day STRING) STORED AS PARQUET")
@@ -135,6 +180,8 @@ class ProceduresSuite extends LakeSuite {
     bad("CALL sfbatch.history('t'", "history")
     bad("CALL sfbatch.history", "history")
     bad("CALL sfbatch.rollback('t', to => rand())", "to")
+    bad("CALL sfbatch.rollback('t', to => NULL)", "to => NULL", "sfbatch.rollback(table, to")
+    bad("CALL sfbatch.history(NULL)", "table => NULL", usage)
     refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
     refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(
       sql(s"CALL sfbatch.history('$flights', 'month=1')")

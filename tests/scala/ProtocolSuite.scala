@@ -209,6 +209,60 @@ class ProtocolSuite extends munit.FunSuite {
     assertEquals(shown(table), Map("1" -> "b"))
   }
 
+  test("an append whose base got columns meanwhile is refused: it would lose their values") {
+    val table = create()
+    overwrite(table, "1" -> "a")
+    val write = begin(table, WriteOptions(append = true))
+    val w = writeFile(write.table, Seq("1"), write.batchId, "a+").copy(base = write.current.get(Seq("1")))
+    val hive = LocalLake.metastore.getTable(table.database, table.name)
+    hive.getSd.addToCols(Publisher.fieldSchema(Column("more", "string")))
+    LocalLake.metastore.alter_table(table.database, table.name, hive)
+    overwrite(table, "1" -> "b")
+    assertEquals(intercept[SfBatchException](write.publish(Seq(w))).code, "SFBATCH_COLUMN_MISMATCH")
+    assertEquals(shown(table), Map("1" -> "b"))
+    assertReplay(table)
+  }
+
+  test("a write of a table whose format is another by now is refused") {
+    val table = create()
+    val write = begin(table)
+    val w = writeFile(write.table, Seq("1"), write.batchId, "a")
+    val hive = LocalLake.metastore.getTable(table.database, table.name)
+    hive.getSd.getSerdeInfo.setSerializationLib(Format.Orc.storage.serde)
+    LocalLake.metastore.alter_table(table.database, table.name, hive)
+    assertEquals(intercept[SfBatchException](write.publish(Seq(w))).code, "SFBATCH_TABLE_ID_MISMATCH")
+    assertEquals(shown(table), Map.empty[String, String])
+  }
+
+  test("a commit that fails after the name was taken is the commit; one that cannot be told is said so") {
+    val table = create()
+    val files = journal(table)
+    def entry = Recovery.draft(table, warehouse.caller, "write", files.snapshot(files.tail().newest))
+    def failing(reads: Boolean) = new Store {
+      def createExclusive(path: Path, bytes: Array[Byte]): Boolean = Store.guarded("the test") {
+        files.store.createExclusive(path, bytes)
+        throw new java.io.IOException("after it was made")
+      }
+      def read(path: Path): Option[Array[Byte]] =
+        if (reads) files.store.read(path) else Store.guarded("the test")(throw new java.io.IOException("no answer"))
+      def list(directory: Path) = files.store.list(directory)
+      def exists(path: Path): Boolean = files.store.exists(path)
+      def makeDirectory(path: Path): Unit = files.store.makeDirectory(path)
+      def qualified(path: Path): Path = files.store.qualified(path)
+    }
+    def commit(reads: Boolean, entry: Entry) = new Journal(table.root, table.id, failing(reads)).commit(entry)
+    val second = entry
+    assert(commit(reads = true, second))
+    assertEquals(
+      intercept[SfBatchException](commit(reads = true, second.copy(nonce = "other"))).code,
+      "SFBATCH_STORE_FAILED"
+    )
+    assertEquals(
+      intercept[SfBatchException](commit(reads = false, entry)).code,
+      "SFBATCH_PUBLISH_UNCLEAR"
+    )
+  }
+
   test("a txn is published once") {
     val table = create()
     val options = WriteOptions(append = false, txn = Some(Txn("stream", 5)))

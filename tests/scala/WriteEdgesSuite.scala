@@ -113,6 +113,64 @@ class WriteEdgesSuite extends LakeSuite {
     assertEquals(sql(s"CALL sfbatch.history('$table')").collect().map(_.getAs[Long]("version")).max, 2L)
   }
 
+  test("an append rewrites a partition as readers see it: by name, where its columns or SerDe settings differ") {
+    val dates = "d DATE, t TIMESTAMP, m DECIMAL(9,2)"
+    val more = "DATE'2016-10-01', TIMESTAMP'2016-10-01 12:30:00', 1.5"
+    for (format <- Seq("PARQUET", "ORC"); partitioned <- Seq(true, false)) {
+      val table = newName()
+      val Array(database, name) = table.split('.')
+      val (columns, values) = if (partitioned) (" PARTITIONED BY (p INT)", ", 1") else ("", "")
+      stock.sql(s"CREATE TABLE $table ($dates, a INT, b INT, c INT)$columns STORED AS $format")
+      stock.sql(s"INSERT INTO $table VALUES ($more, 1, 2, 3$values), ($more, 4, 5, 6$values)")
+      if (partitioned) stock.sql(s"ALTER TABLE $table PARTITION (p = 1) SET SERDEPROPERTIES ('other' = '1')")
+      val hive = LocalLake.metastore.getTable(database, name)
+      hive.getSd.setCols(hive.getSd.getCols.asScala.filter(_.getName != "b").asJava)
+      hive.getParameters.keySet.removeIf(_.startsWith("spark.sql.sources.schema"))
+      LocalLake.metastore.alter_table(database, name, hive)
+      val before = seen(table)
+      assertEquals(before.map(r => (r.getInt(3), r.getInt(4))), Set((1, 3), (4, 6)))
+      sql(s"CALL sfbatch.adopt('$table')")
+      sql(s"INSERT INTO $table VALUES ($more, 9, 9$values)")
+      assertEquals(seen(table).filter(_.getInt(3) != 9), before)
+      assertEquals(stock.table(table).count(), 3L)
+    }
+  }
+
+  test("an append whose base holds directories with files is refused: not every reader sees those rows") {
+    Seq("PARQUET", "ORC").foreach { format =>
+      val table = newName()
+      stock.sql(s"CREATE TABLE $table (n INT) PARTITIONED BY (p INT) STORED AS $format")
+      stock.sql(s"INSERT INTO $table PARTITION (p = 1) VALUES (1)")
+      stock.sql(s"INSERT INTO $table PARTITION (p = 2) VALUES (2)")
+      val place = Paths.get(LocalLake.warehouse, s"$db.db", table.split('.').last)
+      Files.move(place.resolve("p=2"), place.resolve("p=1/sub"))
+      stock.sql(s"ALTER TABLE $table PARTITION (p = 2) SET LOCATION '$place/p=1/sub'")
+      assertEquals(seen(table), Set(Row(1, 1), Row(2, 2)))
+      sql(s"CALL sfbatch.adopt('$table')")
+      refused("SFBATCH_CONFLICT", "p=1/sub", "INSERT OVERWRITE")(sql(s"INSERT INTO $table VALUES (3, 1)"))
+      assertEquals(seen(table), Set(Row(1, 1), Row(2, 2)))
+      sql(s"INSERT INTO $table VALUES (3, 2)")
+      sql(s"INSERT OVERWRITE $table VALUES (4, 1)")
+      Files.createDirectories(place.resolve("1").toFile.listFiles.head.toPath.resolve("left/empty"))
+      sql(s"INSERT INTO $table VALUES (5, 1)")
+      assertEquals(seen(table), Set(Row(2, 2), Row(3, 2), Row(4, 1), Row(5, 1)))
+    }
+  }
+
+  test("no partition is shown by the empty directory while that is not empty") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    append(Seq(1 -> 1, 2 -> 2).toDF("n", "p"), table)
+    val empty = Files.createDirectories(Paths.get(root(table), "_sfbatch", "empty"))
+    val stray = Files.copy(Paths.get(root(table)).resolve(files(table).head), empty.resolve("part-0.parquet"))
+    refused("SFBATCH_PUBLISH_UNCLEAR", stray.toString, "recover")(sql(s"ALTER TABLE $table DROP PARTITION (p = 2)"))
+    refused("SFBATCH_STORE_FAILED", stray.toString, "Move it")(append(Seq(3 -> 3).toDF("n", "p"), table))
+    assertEquals(seen(table), Set(Row(1, 1), Row(2, 2)))
+    Files.delete(stray)
+    append(Seq(3 -> 3).toDF("n", "p"), table)
+    assertEquals(seen(table), Set(Row(1, 1), Row(3, 3)))
+  }
+
   test("a partition made by another tool above where its batches go is refused, by writes and rollbacks") {
     val table = newName()
     sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch OPTIONS ('partition-style' 'hive') PARTITIONED BY (p)")

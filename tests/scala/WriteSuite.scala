@@ -349,4 +349,49 @@ class WriteSuite extends LakeSuite {
       assertEquals(rows(spark.read.format("sfbatch").load(name)), Set(Row(0L), Row(1L)))
     } finally { sql("USE default"); spark.catalog.dropTempView(name) }
   }
+
+  test("a name, a codec or a way of writing that there is not is refused with a code and the mend") {
+    val table = create()
+    val rows = days("20161001" -> 1)
+    refused("SFBATCH_UNKNOWN_DATABASE", "CREATE DATABASE nowhere")(save(rows, "nowhere.t", "append"))
+    refused("SFBATCH_UNKNOWN_TABLE", "no table default.nothing")(spark.read.format("sfbatch").load("default.nothing"))
+    refused("SFBATCH_BAD_OPTION", "sfbatch.history")(
+      spark.read.format("sfbatch").option("versionAsOf", 1).load(table)
+    )
+    for (format <- Seq("parquet", "orc")) {
+      refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
+        save(rows, s"default.codec_$format", "append", "format" -> format, "compression" -> "brotlix")
+      )
+      refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
+        sql(
+          s"CREATE TABLE default.codec_$format (n INT) USING sfbatch OPTIONS (format '$format', compression 'brotlix')"
+        )
+      )
+      assert(!spark.catalog.tableExists(s"default.codec_$format"))
+    }
+    refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
+      save(rows, table, "append", "compression" -> "brotlix")
+    )
+    sql(s"CREATE OR REPLACE VIEW default.seen_by_name AS SELECT * FROM $table")
+    for (
+      act <- Seq[() => Any](
+        () => save(rows, "default.seen_by_name", "append"),
+        () => sql("CALL sfbatch.history(table => 'default.seen_by_name')")
+      )
+    ) refused("SFBATCH_NOT_OURS", "is a view")(act())
+    refused("SFBATCH_UNSUPPORTED", "foreachBatch")(
+      spark.readStream
+        .format("rate")
+        .load()
+        .writeStream
+        .format("sfbatch")
+        .option("checkpointLocation", s"${root(table)}_checkpoint")
+        .start()
+    )
+    refused("SFBATCH_REFUSED", "bucketBy")(rows.write.mode("append").bucketBy(2, "n").saveAsTable(table))
+    val (code, message) = refusal(save(rows, table, "overwrite", "replaceWhere" -> "n = 1"))
+    assertEquals(code, "SFBATCH_BAD_OPTION")
+    assert(!message.contains("__sfbatch"), message)
+    assertEquals(LocalLake.directories(root(table)).size, 0)
+  }
 }

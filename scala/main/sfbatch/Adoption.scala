@@ -79,8 +79,8 @@ private[sfbatch] final class Adoption(
 
   /** Makes `hive` ours, here only; the metastore is told later. */
   private def claimed(hive: HiveTable, id: String, root: Path, style: PartitionStyle): Table = {
-    val serde = hive.getSd.getSerdeInfo.getSerializationLib
-    val format = Format.all.find(_.storage.serde == serde).fold("hive")(_.name)
+    val files = Catalog.storage(hive.getSd).copy(serdeProperties = Map.empty)
+    val format = Format.all.find(_.storage == files).fold("hive")(_.name)
     Catalog.table(Catalog.claim(hive, id, format, style, root))
   }
 
@@ -142,9 +142,19 @@ private[sfbatch] final class Adoption(
     if (files.own(fresh, caller)) fresh.tableId
     else {
       val owner = files.owner.get
-      val theirs = journalOf(root, owner.tableId)
-      val onlyAdopted = (1L to theirs.tail().newest).flatMap(theirs.entry).forall(_.operation == "adopt")
-      if (owner.database == hive.getDbName && owner.table == hive.getTableName && onlyAdopted) owner.tableId
+      val keys = Catalog.columns(hive.getPartitionKeys)
+      if (
+        TakeUp.allows(
+          owner,
+          journalOf(root, owner.tableId),
+          metastore,
+          "adopt",
+          hive.getDbName,
+          hive.getTableName,
+          keys
+        )
+      )
+        owner.tableId
       else
         throw new SfBatchException(
           "SFBATCH_LOCATION_OWNED",
@@ -153,7 +163,9 @@ private[sfbatch] final class Adoption(
     }
   }
 
-  /** No new batch may lie within a directory a reader lists now: Spark lists them with all that is below. */
+  /** No new batch may lie within a directory a reader lists now: Hive may read what lies deeper, Spark's text readers
+    * fail on it.
+    */
   private def styleFor(
       hive: HiveTable,
       files: Journal,
@@ -166,7 +178,13 @@ private[sfbatch] final class Adoption(
       val directory = files.store.qualified(new Path(root, PartitionPath.directory(style, columns, values)))
       Iterator.iterate(directory)(_.getParent).takeWhile(_ != null).exists(used)
     }
-    if (columns.isEmpty || !collides(PartitionStyle.Value)) PartitionStyle.Value
+    // `<root>/2016` of one partition is where batches of the value 2016 would go one day.
+    val place = files.store.qualified(root).toUri.getPath + "/"
+    val isValue = used.map(_.toUri.getPath).exists { path =>
+      val segments = path.stripPrefix(place).split('/')
+      path.startsWith(place) && segments.size <= columns.size && !segments.exists(_.contains('='))
+    }
+    if (columns.isEmpty || !isValue && !collides(PartitionStyle.Value)) PartitionStyle.Value
     else if (!collides(PartitionStyle.Hive)) PartitionStyle.Hive
     else
       throw new SfBatchException(

@@ -1,6 +1,7 @@
 package sfbatch
 
 import org.apache.hadoop.fs.Path
+import org.apache.hadoop.hive.metastore.TableType
 import org.apache.hadoop.hive.metastore.api.{FieldSchema, SerDeInfo, StorageDescriptor, Table => HiveTable}
 import scala.collection.JavaConverters._
 
@@ -23,10 +24,7 @@ private[sfbatch] object Catalog {
     val full = s"${hive.getDbName}.${hive.getTableName}"
     val id = parameters.getOrElse(
       Table.Id,
-      throw new SfBatchException(
-        "SFBATCH_NOT_OURS",
-        s"$full is not a table of sfbatch. Take it over in place, no file is moved: CALL sfbatch.adopt(table => '$full')."
-      )
+      throw Errors.notOurs(full, isView = hive.getTableType == TableType.VIRTUAL_VIEW.name)
     )
     parameters.get(Table.Protocol) match {
       case Some(number) if number == Protocol.Number.toString => ()
@@ -72,7 +70,7 @@ private[sfbatch] object Catalog {
       new java.util.HashMap(
         (Publisher.withoutStatistics(
           Option(hive.getParameters).map(_.asScala.toMap).getOrElse(Map.empty)
-        ) ++ ours).asJava
+        ) - Table.Version - Table.BatchIdName ++ ours).asJava
       )
     )
     hive

@@ -21,7 +21,16 @@ class SfBatchException(val code: String, detail: String, cause: Throwable = null
   override def getErrorClass: String = code
 }
 
-private[sfbatch] object Errors {
+object Errors {
+  def unknownDatabase(database: String) = new SfBatchException(
+    "SFBATCH_UNKNOWN_DATABASE",
+    s"there is no database $database. Create it: CREATE DATABASE $database."
+  )
+  def notOurs(title: String, isView: Boolean) = new SfBatchException(
+    "SFBATCH_NOT_OURS",
+    if (isView) s"$title is a view: name the table that it reads."
+    else s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
+  )
   def unknownTable(database: String, name: String) = new SfBatchException(
     "SFBATCH_UNKNOWN_TABLE",
     s"there is no table $database.$name. Create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."

@@ -72,7 +72,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     if (take(first)) first
     else {
       val taken = store.list(claims).map(_.getPath.getName.stripSuffix(".json")).toSet
-      Iterator(60, 3600, 86400)
+      Iterator(3, 60, 3600, 86400)
         .flatMap(width => Random.shuffle((1 to width).toList).iterator.map(s => first.plusSeconds(s.toLong)))
         .filterNot(id => taken(id.value))
         .find(take)
@@ -129,10 +129,27 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   )
 
   /** The commit point: true when `entry` is now version `entry.version`. */
-  def commit(entry: Entry): Boolean =
-    store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || this
-      .entry(entry.version)
-      .exists(_.nonce == entry.nonce)
+  def commit(entry: Entry): Boolean = {
+    def mine = this.entry(entry.version).exists(_.nonce == entry.nonce)
+    try store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || mine
+    catch {
+      case e: SfBatchException => // the name may have been taken before the trouble came
+        val taken =
+          try mine
+          catch {
+            case second: SfBatchException if second.code == "SFBATCH_NO_PERMISSION" =>
+              false // nor was there a right to write
+            case second: SfBatchException =>
+              e.addSuppressed(second)
+              throw new SfBatchException(
+                "SFBATCH_PUBLISH_UNCLEAR",
+                s"whether version ${entry.version} was committed to $root cannot be told (${e.getMessage}). Look at CALL sfbatch.history before you run this again.",
+                e
+              )
+          }
+        taken || { throw e }
+    }
+  }
 
   /** `.done`, empty: the metastore showed it. False when it was closed as refused. */
   def markShown(version: Long): Boolean = mark(version, Array.emptyByteArray).isEmpty

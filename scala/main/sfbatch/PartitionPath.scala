@@ -56,16 +56,23 @@ object PartitionPath {
   /** The metastore's name of a partition: always `name=value/...`. */
   def name(columns: Seq[String], values: Seq[String]): String = directory(PartitionStyle.Hive, columns, values)
 
+  /** The values in the metastore's name of a partition. */
+  def values(name: String): Seq[String] =
+    name.split("/").toSeq.map(segment => unescape(segment.substring(segment.indexOf('=') + 1)))
+
   /** `<root>/<partition directory>/<batch id>`. */
   def batch(table: Table, values: Seq[String], batchId: BatchId): Path = {
     val relative = directory(table.style, table.partitionColumns.map(_.name), values)
     new Path(if (relative.isEmpty) table.root else new Path(table.root, relative), batchId.value)
   }
 
-  /** Whether who lists `location` lists the partition's batches too, published or not. */
-  def covers(table: Table, values: Seq[String], location: String): Boolean = table.isPartitioned && {
-    val path = new Path(location).toUri.getPath
-    val own = new Path(table.root, directory(table.style, table.partitionColumns.map(_.name), values))
-    Iterator.iterate(own)(_.getParent).takeWhile(_ != null).exists(_.toUri.getPath == path)
-  }
+  /** The directory of the partition's batches and those above it: who lists one lists the batches too, published or
+    * not.
+    */
+  def above(table: Table, values: Seq[String]): Seq[String] =
+    if (!table.isPartitioned) Nil
+    else {
+      val own = new Path(table.root, directory(table.style, table.partitionColumns.map(_.name), values))
+      Iterator.iterate(own)(_.getParent).takeWhile(_ != null).map(_.toUri.getPath).toSeq
+    }
 }

@@ -75,7 +75,7 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
   /** Until the metastore shows every target.
     *
     * @param version
-    *   the newest the caller knows of; a partition that shows a later one raises Overtaken
+    *   the newest the caller knows of; a partition that shows a later one raises Overtaken, if the journal has one
     * @param known
     *   what was just observed of the targets, to save a request
     * @param isNew
@@ -104,7 +104,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     }
     var todo = pending
     while (todo.nonEmpty) {
-      if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version))) throw new Overtaken
+      if (todo.keys.exists(v => now.get(v).flatMap(_.version).exists(_ > version)) && journal.hasVersion(version + 1))
+        throw new Overtaken
       val vanished = todo.collect { case (v, Some(_)) if !now.contains(v) && !isNew(v) => v }.toSet
       if (vanished.nonEmpty) throw new Vanished(vanished)
       try send(version, todo, now, remove)
@@ -143,7 +144,7 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
       if (leaving.isEmpty && there.isEmpty && fresh.size <= Publisher.AddAtOnce)
         metastore.addPartitions(fresh.map { case (v, s) => build(base, v, s) })
       else {
-        if (fresh.nonEmpty || leaving.nonEmpty) journal.store.makeDirectory(journal.emptyDirectory)
+        if (fresh.nonEmpty || leaving.nonEmpty) ensureEmpty()
         fresh
           .grouped(Publisher.AddByPlaceholder)
           .foreach(some => metastore.addPartitions(some.map { case (v, s) => placeholder(build(base, v, s), 0) }))
@@ -158,6 +159,17 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
         }
       }
     }
+
+  /** A file that a stock INSERT into a partition that had left put there would be rows of every placeholder. */
+  private def ensureEmpty(): Unit = {
+    journal.store.makeDirectory(journal.emptyDirectory)
+    journal.store.list(journal.emptyDirectory).find(f => !f.getPath.getName.matches("[_.].*")).foreach { file =>
+      throw new SfBatchException(
+        "SFBATCH_STORE_FAILED",
+        s"${file.getPath} lies in the directory that stands for no rows, and readers of partitions shown empty would find it. Move it elsewhere: the next writer, or CALL sfbatch.recover(table => '$table'), goes on."
+      )
+    }
+  }
 
   private def alterTable(shown: Shown): Unit = {
     val now = hiveTable()

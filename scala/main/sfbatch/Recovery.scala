@@ -92,13 +92,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
   ): Unit = {
     val version = snapshot.version + 1
     val changes = values.map { v =>
-      val to = observed.get(v).map { o =>
-        val (schema, storage) = o.partition match {
-          case Some(p) => (Catalog.columns(p.getSd.getCols), Catalog.storage(p.getSd))
-          case None => (table.columns, table.storage)
-        }
-        Shown(None, Some(o.location.toString), version, schema, storage, None, None, None)
-      }
+      val to = observed.get(v).map(Recovery.external(table, _, version))
       PartitionChange(v, to, snapshot.partitions.get(v).map(s => Previous(s.batchId, s.version)))
     }
     if (journal.commit(draft("external", snapshot).copy(changes = changes))) { journal.markShown(version); () }
@@ -245,6 +239,15 @@ object Recovery {
       timestamp = Seq(Instant.ofEpochMilli(System.currentTimeMillis()), snapshot.timestamp.plusMillis(1)).max,
       operation = operation
     )
+
+  /** What others made of a partition. */
+  def external(table: Table, observed: Observed, version: Long): Shown = {
+    val (schema, storage) = observed.partition match {
+      case Some(p) => (Catalog.columns(p.getSd.getCols), Catalog.storage(p.getSd))
+      case None => (table.columns, table.storage)
+    }
+    Shown(None, Some(observed.location.toString), version, schema, storage, None, None, None)
+  }
 
   /** Operations whose partitions the metastore is made to show; the others record what is so already, or nothing. */
   def showsPartitions(entry: Entry): Boolean =

@@ -1,5 +1,7 @@
 package sfbatch
 
+import org.apache.hadoop.fs.Path
+
 /** Brings partitions back to what a version showed, their own columns included; itself a version, so it can be undone.
   */
 private[sfbatch] final class Rollback(table: Table, journal: Journal, transaction: Transaction, template: Entry) {
@@ -9,9 +11,13 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
     val filter = partition.map(PartitionFilter(table, _))
     val newest = journal.tail().newest
     val target = version(to, newest)
-    val wanted = journal.snapshot(target).partitions.filter { case (v, _) => filter.forall(_.matches(v)) }
+    def asked(values: Seq[String]): Boolean = filter.forall(_.matches(values))
+    val wanted = journal.snapshot(target).partitions.filter { case (v, _) => asked(v) }
+    // Others may have dropped, moved or added some, unknown to the journal: all of them are looked at.
+    val others = transaction.partitionsNow().filter(asked)
+    def touch(now: Snapshot): Set[Seq[String]] = now.partitions.keySet.filter(asked) ++ wanted.keySet ++ others
     def changes(now: Snapshot): Seq[PartitionChange] = {
-      val present = now.partitions.filter { case (v, _) => filter.forall(_.matches(v)) }
+      val present = now.partitions.filter { case (v, _) => asked(v) }
       if (filter.isDefined && present.isEmpty && wanted.isEmpty)
         throw new SfBatchException(
           "SFBATCH_UNKNOWN_PARTITION",
@@ -24,12 +30,15 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
         }
       }
     }
-    val planned = changes(journal.snapshot(newest))
-    planned.foreach(stillThere)
-    if (dryRun || planned.isEmpty) RollbackResult(None, target, planned.map(describe), None)
-    else
-      transaction.run[Unit]("rollback", state => changes(state).map(_.values).toSet) { state =>
+    if (dryRun) {
+      val snapshot = journal.snapshot(newest)
+      val planned = changes(transaction.seen(snapshot, touch(snapshot)))
+      planned.foreach(stillThere)
+      RollbackResult(None, target, planned.map(describe), None)
+    } else
+      transaction.run[Unit]("rollback", touch) { state =>
         val now = changes(state)
+        now.foreach(stillThere)
         if (now.isEmpty) Left(()) else Right(template.copy(changes = now, to = Some(target)))
       } match {
         case Left(()) => RollbackResult(None, target, Nil, None)
@@ -56,14 +65,15 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
   }
 
   private def stillThere(c: PartitionChange): Unit = c.to.foreach { shown =>
-    shown.location.filter(PartitionPath.covers(table, c.values, _)).foreach { place =>
-      throw new SfBatchException(
-        "SFBATCH_CONFLICT",
-        s"partition ${PartitionPath.name(names, c.values)} of $table cannot go back to $place: batches of sfbatch lie within. Nothing was changed."
-      )
+    shown.location.filter(l => PartitionPath.above(table, c.values).contains(new Path(l).toUri.getPath)).foreach {
+      place =>
+        throw new SfBatchException(
+          "SFBATCH_CONFLICT",
+          s"partition ${PartitionPath.name(names, c.values)} of $table cannot go back to $place: batches of sfbatch lie within. Nothing was changed."
+        )
     }
     val location = shown.location
-      .map(new org.apache.hadoop.fs.Path(_))
+      .map(new Path(_))
       .getOrElse(PartitionPath.batch(table, c.values, shown.batchId.get))
     if (!journal.store.exists(location))
       throw new SfBatchException(

@@ -112,7 +112,7 @@ private[sfbatch] abstract class HadoopStore(fs: FileSystem) extends Store {
     if (!fs.mkdirs(path)) throw new IOException("mkdirs failed")
   }
 
-  def qualified(path: Path): Path = fs.makeQualified(path)
+  def qualified(path: Path): Path = path.makeQualified(fs.getUri, fs.getWorkingDirectory) // may be another system's
 }
 
 /** Local disk: a temporary file, fsync, and a hard link, which fails if the name exists.

@@ -115,11 +115,7 @@ private[sfbatch] final class TableCreation(
 
   private def usual(spec: TableSpec): Path = metastore.database(spec.database) match {
     case Some(database) => new Path(database.getLocationUri, spec.name.toLowerCase)
-    case None =>
-      throw new SfBatchException(
-        "SFBATCH_UNKNOWN_DATABASE",
-        s"there is no database ${spec.database}. Create it: CREATE DATABASE ${spec.database}."
-      )
+    case None => throw Errors.unknownDatabase(spec.database)
   }
 
   /** The id of the location, taken exclusively, or taken up from a CREATE that came to nothing; else its owner. */
@@ -148,15 +144,33 @@ private[sfbatch] final class TableCreation(
     }
   }
 
-  /** Only what was created under this name, with these partition columns, and never written: an id has one table. */
   private def takeUp(owner: Owner, spec: TableSpec, root: Path): Either[Owner, String] = {
     val files = journalOf(root, owner.tableId)
+    if (TakeUp.allows(owner, files, metastore, "create", spec.database, spec.name, spec.partitionColumns))
+      Right(owner.tableId)
+    else Left(owner)
+  }
+}
+
+/** What a CREATE or an adopt that came to nothing has left is taken up by the next one; an id must have one table. */
+private[sfbatch] object TakeUp {
+
+  /** Of this name, with these partition columns, never written, and no table's now. */
+  def allows(
+      owner: Owner,
+      files: Journal,
+      metastore: Metastore,
+      operation: String,
+      database: String,
+      name: String,
+      partitionColumns: Seq[Column]
+  ): Boolean = {
     def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
-    val sameName = owner.database.equalsIgnoreCase(spec.database) && owner.table.equalsIgnoreCase(spec.name)
-    def onlyCreated = (1L to files.tail().newest).iterator
+    val sameName = owner.database.equalsIgnoreCase(database) && owner.table.equalsIgnoreCase(name)
+    def untouched = (1L to files.tail().newest).iterator
       .flatMap(files.entry)
-      .forall(e => e.operation == "create" && typed(e.partitionColumns) == typed(spec.partitionColumns))
+      .forall(e => e.operation == operation && typed(e.partitionColumns) == typed(partitionColumns))
     def renamed = metastore.tables(owner.database).exists(_.getParameters.get(Table.Id) == owner.tableId)
-    if (sameName && onlyCreated && !renamed) Right(owner.tableId) else Left(owner)
+    sameName && untouched && !renamed
   }
 }

@@ -34,7 +34,7 @@ final class TableLock(
       heart = Some(new Heart(id))
     } catch {
       case _: NoSuchLockException => held = None; acquire() // taken for dead while we waited: queue again
-      case NonFatal(e) => release(); throw e
+      case e: Throwable => release(); throw e // an interrupt too
     }
   }
 

@@ -1,6 +1,7 @@
 package sfbatch
 
 import java.util.concurrent.Executors
+import org.apache.hadoop.fs.Path
 import scala.concurrent.{Await, ExecutionContext, Future}
 import scala.concurrent.duration.Duration
 
@@ -37,10 +38,11 @@ private[sfbatch] final class TableWrite(
     val moved = if (options.append) written.filterNot(w => same(state.partitions.get(w.values), w.base)) else Nil
     if (done.isDefined) Left(Outcome.AlreadyPublished(done.get))
     else {
-      written.foreach(w => notWithin(w.values, state.partitions.get(w.values)))
+      notWithin(written.map(_.values), state)
       options.expectedBatchId.foreach(expected =>
         written.foreach(w => expect(expected, w.values, state.partitions.get(w.values)))
       )
+      moved.foreach(w => noNewColumns(state.partitions.get(w.values)))
       if (moved.nonEmpty) Left(Outcome.BaseMoved(moved.map(w => w.values -> state.partitions.get(w.values)).toMap))
       else
         Right(
@@ -65,14 +67,31 @@ private[sfbatch] final class TableWrite(
     }
   }
 
-  /** A partition that others made where its batches go (style hive): its readers would list old and new, for ever. */
-  private def notWithin(values: Seq[String], now: Option[Shown]): Unit =
-    now.flatMap(_.location).filter(PartitionPath.covers(table, values, _)).foreach { location =>
-      val partition = PartitionPath.name(table.partitionColumns.map(_.name), values)
+  /** A partition that others made where batches go: its readers would list old and new, for ever. */
+  private def notWithin(written: Seq[Seq[String]], state: Snapshot): Unit = {
+    val made = state.partitions.toSeq.flatMap { case (v, s) =>
+      s.location.map(l => new Path(l).toUri.getPath -> v)
+    }.toMap
+    for {
+      values <- written if made.nonEmpty
+      above <- PartitionPath.above(table, values)
+      owner <- made.get(above)
+    } {
+      val partition = PartitionPath.name(table.partitionColumns.map(_.name), owner)
       throw new SfBatchException(
         "SFBATCH_CONFLICT",
-        s"partition $partition of $table was made by another tool at $location, where sfbatch's batches of it go. Nothing was published. " +
+        s"partition $partition of $table was made by another tool at $above, where sfbatch's batches go. Nothing was published. " +
           s"ALTER TABLE $table DROP PARTITION ($partition), which leaves the files, then run this again; INSERT what those files hold."
+      )
+    }
+  }
+
+  /** The rows of the new base are copied as this write knows the table: columns added meanwhile would be lost. */
+  private def noNewColumns(base: Option[Shown]): Unit =
+    base.filter(_.schema.size > table.columns.size).foreach { _ =>
+      throw new SfBatchException(
+        "SFBATCH_COLUMN_MISMATCH",
+        s"columns were added to $table, and written, while this append ran. Nothing was published; run it again."
       )
     }
 

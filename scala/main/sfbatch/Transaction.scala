@@ -21,6 +21,24 @@ final class Transaction(
     recovery.result
   }
 
+  /** The partitions as the metastore shows them now, others' changes included: for a dry run, which journals nothing.
+    */
+  def seen(snapshot: Snapshot, values: Set[Seq[String]]): Snapshot = {
+    val observed = publisher.observe(values)
+    val differing = values.filterNot(v => publisher.agrees(v, snapshot.partitions.get(v), observed.get(v)))
+    snapshot.copy(partitions =
+      snapshot.partitions -- differing ++ differing.flatMap(v =>
+        observed.get(v).filterNot(publisher.isPlaceholder).map(v -> Recovery.external(table, _, snapshot.version + 1))
+      )
+    )
+  }
+
+  /** Also those that others added. */
+  def partitionsNow(): Set[Seq[String]] =
+    if (table.isPartitioned)
+      metastore.allPartitionNames(table.database, table.name).map(PartitionPath.values).toSet
+    else Set.empty
+
   /** @param touch
     *   the partitions the version will change, given the state
     * @param decide
@@ -73,14 +91,18 @@ final class Transaction(
     attempt()
   }
 
-  /** Still the table that was checked: its id, and its columns, of which others may have been added. */
+  /** Still the table that was checked: its id, how its files are made, and its columns, of which others may have been
+    * added.
+    */
   private def sameTable(): Unit = {
     def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
-    val now = publisher.hiveTable()
-    if (!typed(Catalog.columns(now.getSd.getCols)).startsWith(typed(table.columns)))
+    val now = Catalog.table(publisher.hiveTable())
+    val same = typed(now.columns).startsWith(typed(table.columns)) && now.storage == table.storage &&
+      now.style == table.style && now.root == table.root
+    if (!same)
       throw new SfBatchException(
         "SFBATCH_TABLE_ID_MISMATCH",
-        s"the columns of $table are not those this write began with. Nothing was published; run it again."
+        s"the columns or the format of $table are not those this write began with. Nothing was published; run it again."
       )
   }
 

@@ -111,7 +111,7 @@ trait Warehouse {
   def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult
   def recover(table: Table): RecoverResult
 
-  /** An existing Hive table becomes ours, in place; returns its version 1's number of partitions. */
+  /** An existing Hive table becomes ours, in place. */
   def adopt(database: String, name: String): Table
 
   /** Runs `body` with the table's lock held (ALTER TABLE ADD COLUMNS). */

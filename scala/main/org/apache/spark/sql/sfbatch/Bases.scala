@@ -1,10 +1,19 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, Column, PartitionPath, SfBatchException, Shown, Table, Write, Written}
+import _root_.sfbatch.{BatchId, Column, Format, SfBatchException, Shown, Storage, Table, Write, Written}
+import _root_.sfbatch.{PartitionPath => Place}
 import org.apache.hadoop.fs.Path
-import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
+import org.apache.spark.sql.catalyst.catalog.{CatalogTable, CatalogTablePartition, HiveTableRelation}
 import org.apache.spark.sql.catalyst.types.DataTypeUtils.toAttributes
 import org.apache.spark.sql.execution.SparkPlan
+import org.apache.spark.sql.execution.datasources.{
+  HadoopFsRelation,
+  InMemoryFileIndex,
+  LogicalRelation,
+  NoopCache,
+  PartitionPath,
+  PartitionSpec
+}
 import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.hive.HiveUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
@@ -13,7 +22,7 @@ import org.apache.spark.sql.sfbatch.Shims.Session
   * the lock.
   *
   * Files of the table's storage and columns (or fewer, as before ADD COLUMNS) are copied as they are; others are read
-  * by stock Spark and written anew.
+  * as stock Spark reads them and written anew.
   */
 final class Bases(
     session: Session,
@@ -46,8 +55,9 @@ final class Bases(
       if (batchId == write.batchId) Nil
       else bases.keys.toSeq.flatMap(v => files.ofBatch(write.batchId, own.getOrElse(v, Nil)))
     files.copy(sameFiles.flatMap(listed) ++ ownAgain, batchId)
-    val rewritten = (if (others.isEmpty) Nil else rewrite(others.map(v => v -> location(v, present(v))).toMap, batchId))
-      .groupBy(_.values)
+    val (convertible, foreign) = others.partition(values => Bases.isReadByName(table, present(values)))
+    val rewritten = (rewrite(convertible, present, byName = true, batchId) ++
+      rewrite(foreign, present, byName = false, batchId)).groupBy(_.values)
 
     bases.map { case (values, base) =>
       val copied = if (sameFiles.contains(values)) listed(values) else Nil
@@ -59,7 +69,7 @@ final class Bases(
   }
 
   private def location(values: Seq[String], shown: Shown): Path =
-    shown.location.map(new Path(_)).orElse(shown.batchId.map(PartitionPath.batch(table, values, _))).get
+    shown.location.map(new Path(_)).orElse(shown.batchId.map(Place.batch(table, values, _))).get
 
   private def refuseLarge(bytes: Long): Unit =
     if (bytes > maxCopyBytes)
@@ -78,22 +88,27 @@ final class Bases(
           s"${base.bytes.getOrElse(0)} bytes were published. Restore them, CALL sfbatch.rollback, or overwrite the partition."
       )
 
-  private def rewrite(bases: Map[Seq[String], Path], batchId: BatchId): Seq[WrittenFile] = {
-    val plan = read(bases)
-    val partitionColumns = plan.output.takeRight(table.partitionColumns.size)
-    val files = writer.write(plan, batchId, plan.output, partitionColumns, static = 0)
-    files.map(_.values).find(!bases.contains(_)).foreach { values =>
-      throw new IllegalStateException(
-        s"$table: rows of ${PartitionValues.show(table.partitionColumns, values)} came out of another partition"
-      )
+  private def rewrite(
+      values: Seq[Seq[String]],
+      present: Map[Seq[String], Shown],
+      byName: Boolean,
+      batchId: BatchId
+  ): Seq[WrittenFile] =
+    if (values.isEmpty) Nil
+    else {
+      val bases = values.map(v => v -> location(v, present(v))).toMap
+      val plan = read(bases, byName)
+      val partitionColumns = plan.output.takeRight(table.partitionColumns.size)
+      val files = writer.write(plan, batchId, plan.output, partitionColumns, static = 0)
+      files.map(_.values).find(!bases.contains(_)).foreach { values =>
+        throw new IllegalStateException(
+          s"$table: rows of ${PartitionValues.show(table.partitionColumns, values)} came out of another partition"
+        )
+      }
+      files
     }
-    files
-  }
 
-  /** The partitions by their own SerDe, as Hive reads them: conversion to Spark's readers would take the table's format
-    * for theirs.
-    */
-  private def read(bases: Map[Seq[String], Path]): SparkPlan = {
+  private def read(bases: Map[Seq[String], Path], byName: Boolean): SparkPlan = {
     val catalog = session.sessionState.catalog
     val now = catalog.getTableMetadata(catalogTable.identifier)
     val names = now.partitionColumnNames // as Spark spells them, perhaps with capitals
@@ -103,6 +118,35 @@ final class Bases(
     partitions.fold(checkLocation(Nil, now.location.toString, bases))(
       _.foreach(p => checkLocation(names.map(p.spec), p.location.toString, bases))
     )
+    if (byName) session.sessionState.executePlan(LogicalRelation(files(now, partitions), now)).executedPlan
+    else bySerDe(now, partitions)
+  }
+
+  /** The partitions as Spark's own readers see them, by name: what `spark.sql.hive.convertMetastoreParquet` and
+    * `...Orc` make of them (HiveMetastoreCatalog and CatalogFileIndex, 3.5.6).
+    */
+  private def files(now: CatalogTable, partitions: Option[Seq[CatalogTablePartition]]): HadoopFsRelation = {
+    val zone = session.sessionState.conf.sessionLocalTimeZone
+    val conf = session.sessionState.newHadoopConf()
+    def qualified(path: Path) = path.getFileSystem(conf).makeQualified(path)
+    val paths =
+      partitions.map(_.map(p => PartitionPath(p.toRow(now.partitionSchema, zone), qualified(new Path(p.location)))))
+    val index = new InMemoryFileIndex(
+      session,
+      paths.fold(Seq(qualified(new Path(now.location))))(_.map(_.path)),
+      Map.empty,
+      Some(now.partitionSchema),
+      NoopCache,
+      Some(PartitionSpec(now.partitionSchema, paths.getOrElse(Nil)))
+    )
+    val format = WriteFormat.of(now, Map.empty)
+    HadoopFsRelation(index, now.partitionSchema, now.dataSchema, None, format.files, format.options)(session)
+  }
+
+  /** The partitions by their own SerDe, as Hive reads them: conversion to Spark's readers would take the table's format
+    * for theirs.
+    */
+  private def bySerDe(now: CatalogTable, partitions: Option[Seq[CatalogTablePartition]]): SparkPlan = {
     val own = session.cloneSession()
     own.conf.set(HiveUtils.CONVERT_METASTORE_PARQUET.key, "false")
     own.conf.set(HiveUtils.CONVERT_METASTORE_ORC.key, "false")
@@ -130,6 +174,13 @@ object Bases {
   def isCopyable(table: Table, base: Shown): Boolean = {
     def typed(columns: Seq[Column]) = columns.map(c => (c.name, c.dataType))
     base.storage == table.storage && typed(table.columns).startsWith(typed(base.schema))
+  }
+
+  /** Parquet and ORC of the table's own kind, which readers take by the columns' names; Hive's SerDe would go by place.
+    */
+  def isReadByName(table: Table, base: Shown): Boolean = {
+    def kind(storage: Storage) = (storage.inputFormat, storage.serde)
+    kind(base.storage) == kind(table.storage) && table.format != Format.Text.name
   }
 
   def count(

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionPath, Table}
+import _root_.sfbatch.{BatchId, PartitionPath, SfBatchException, Table}
 import java.io.FileNotFoundException
 import java.util.{Date, UUID}
 import org.apache.hadoop.conf.Configuration
@@ -21,15 +21,31 @@ import org.apache.spark.util.SerializableConfiguration
 final class BatchFiles(session: Session, table: Table, conf: Configuration) {
   import BatchFiles.{Copied, Existing}
 
-  /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing. */
+  /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing.
+    *
+    * @throws SfBatchException
+    *   SFBATCH_CONFLICT where directories below hold files: Spark's readers pass them by or fail, Hive's may read them
+    */
   def list(values: Seq[String], location: Path): Seq[Existing] = {
-    val fs = location.getFileSystem(conf)
-    val found =
-      try fs.listStatus(location).toSeq
-      catch { case _: FileNotFoundException => Nil }
-    found.filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith(".")).flatMap { f =>
-      if (f.isDirectory) list(values, f.getPath) else Seq(BatchFiles.existing(values, f))
+    val (directories, files) = shown(location).partition(_.isDirectory)
+    directories.map(_.getPath).find(holdsFiles).foreach { directory =>
+      throw new SfBatchException(
+        "SFBATCH_CONFLICT",
+        s"$table: an append to ${PartitionValues.show(table.partitionColumns, values)} would have to carry along the files of $location, but $directory holds files too, " +
+          "which some readers see and others do not. Nothing was published. Move that directory elsewhere, or INSERT OVERWRITE the partition."
+      )
     }
+    files.map(BatchFiles.existing(values, _))
+  }
+
+  private def holdsFiles(directory: Path): Boolean =
+    shown(directory).exists(f => f.isFile || holdsFiles(f.getPath))
+
+  private def shown(directory: Path): Seq[FileStatus] = {
+    val found =
+      try directory.getFileSystem(conf).listStatus(directory).toSeq
+      catch { case _: FileNotFoundException => Nil }
+    found.filterNot(f => f.getPath.getName.startsWith("_") || f.getPath.getName.startsWith("."))
   }
 
   def ofBatch(batchId: BatchId, files: Seq[WrittenFile]): Seq[Existing] =

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{Outcome, SfBatchException, Shown, Table, Write, Written}
+import _root_.sfbatch.{Outcome, PartitionPath, SfBatchException, Shown, Table, Write, Written}
 import org.apache.spark.internal.Logging
 import org.apache.spark.sql.Row
 import org.apache.spark.sql.catalyst.catalog.{BucketSpec, CatalogTable}
@@ -55,7 +55,7 @@ final case class BatchWriteCommand(
         // An append of no rows to an unpartitioned table changes nothing, though its writer makes a file.
         val own = (if (append && files.forall(_.rows.contains(0L))) Nil else files).groupBy(_.values)
         declared.check(own.keySet)
-        val (outcome, written) = if (append) appended(write, bases, own) else replaced(write, declared, own)
+        val (outcome, written) = if (append) appended(write, bases, own) else replaced(session, write, declared, own)
         CachedReads.refresh(session, catalogTable.identifier)
         BatchMetrics.report(session, metrics, table, written, outcome)
     }
@@ -77,11 +77,19 @@ final case class BatchWriteCommand(
   }
 
   private def replaced(
+      session: Session,
       write: Write,
       declared: DeclaredPartitions,
       own: Map[Seq[String], Seq[WrittenFile]]
   ): (Outcome, Seq[Written]) = {
-    val empty = declared.withoutRows(write.current.keys, own.keySet).map(Written(_, write.batchId, 0, 0, Some(0)))
+    def ofOthers = session.sharedState.externalCatalog
+      .listPartitionNames(catalogTable.database, catalogTable.identifier.table)
+      .map(PartitionPath.values)
+    val present = declared match {
+      case _: DeclaredPartitions.Where => write.current.keySet ++ ofOthers
+      case _ => write.current.keySet
+    }
+    val empty = declared.withoutRows(present, own.keySet).map(Written(_, write.batchId, 0, 0, Some(0)))
     val written = empty ++ own.map { case (values, files) => Bases.count(values, write.batchId, files, None, Nil) }
     (write.publish(written), written)
   }

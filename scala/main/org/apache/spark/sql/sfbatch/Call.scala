@@ -58,10 +58,11 @@ final case class CallRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case Refused(why) => throw why
     case Call(procedure, names, values) if values.forall(_.resolved) =>
-      ProcedureCommand(
-        procedure,
-        names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap
-      )
+      val known = names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap
+      procedure.parameters
+        .find(p => p.required && !known.contains(p.name))
+        .foreach(p => throw Call.bad(s"${p.name} => NULL: it needs a value. Usage: CALL ${procedure.signature}", None))
+      ProcedureCommand(procedure, known)
   }
 
   private def valueOf(procedure: Procedure, key: String, value: Expression): Option[String] = {

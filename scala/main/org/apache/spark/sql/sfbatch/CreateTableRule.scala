@@ -31,6 +31,8 @@ final case class CreateTableRule(session: Session) extends Rule[LogicalPlan] {
             "the table has a format of its own",
             s"df.write.insertInto('${Guards.name(table)}'), or .format('sfbatch').mode('append').saveAsTable('${Guards.name(table)}')"
           )
+        case Some(table) if description.bucketSpec.isDefined =>
+          Guards.no(table, "bucketBy", "sfbatch tables are not bucketed", "leave bucketBy out")
         case Some(table) =>
           SourceRule.insert(table, query, overwrite = false, partitionBy, description.storage.properties)
         case None if isSfBatch(description.provider) => this.create(description, SaveMode.Append, Some(query))

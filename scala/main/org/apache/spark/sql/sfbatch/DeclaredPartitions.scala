@@ -1,6 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.{SfBatchException, Table}
+import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions.{Attribute, AttributeReference, EqualTo, Expression, PredicateHelper}
@@ -66,11 +67,11 @@ object DeclaredPartitions {
     /** The one partition that `a = 1 AND b = 'x'` names when every partition column is there; it need not exist. */
     private def named: Option[Seq[String]] = {
       val equals = splitConjunctivePredicates(condition(Nil)).collect {
-        case EqualTo(a: Attribute, e) if e.foldable => a.name -> e
-        case EqualTo(e, a: Attribute) if e.foldable => a.name -> e
+        case EqualTo(a: Attribute, e) if e.foldable => lower(a.name) -> e
+        case EqualTo(e, a: Attribute) if e.foldable => lower(a.name) -> e
       }.toMap
       val texts = columns.map { c =>
-        equals.get(c.name).map { e =>
+        equals.get(lower(c.name)).map { e =>
           val value = e.eval(InternalRow.empty)
           if (value == null) null else PartitionValues.text(value, e.dataType, c.dataType)
         }
@@ -82,7 +83,7 @@ object DeclaredPartitions {
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {
       val filter = relation(candidates)
       val rows =
-        try session.sessionState.executePlan(Project(Seq(index), filter)).executedPlan.executeCollect()
+        try session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
         catch { case e: AnalysisException => refuse(e) }
       rows.toSeq.map(row => candidates(row.getInt(0)))
     }
@@ -94,12 +95,13 @@ object DeclaredPartitions {
       val rows = candidates.zipWithIndex.map { case (values, i) =>
         InternalRow.fromSeq(PartitionValues.row(values, columns).toSeq(columns.map(_.dataType)) :+ i)
       }
-      Filter(parsed, LocalRelation(columns :+ index, rows))
+      Filter(parsed, LocalRelation(if (candidates.isEmpty) columns else columns :+ index, rows))
     }
 
+    private def lower(name: String): String = name.toLowerCase(Locale.ROOT)
     private def refuse(e: AnalysisException): Nothing =
       bad(
-        s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getMessage}"
+        s"replaceWhere '$predicate' must be a condition on ${columns.map(_.name).mkString(", ")} alone: ${e.getSimpleMessage}"
       )
     private def bad(detail: String): Nothing = throw new SfBatchException("SFBATCH_BAD_OPTION", detail)
   }

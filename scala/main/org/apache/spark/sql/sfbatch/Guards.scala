@@ -57,7 +57,12 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` (or orc., csv.)"
       )
     case Ours(c: RepairTableCommand, t) =>
-      no(t, c.cmd, "it would take batch directories for partitions", s"CALL sfbatch.recover('${name(t)}')")
+      no(
+        t,
+        c.cmd,
+        "it would take batch directories for partitions",
+        s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` for files made elsewhere"
+      )
     case Ours(_: AlterTableAddPartitionCommand, t) =>
       no(
         t,
@@ -143,9 +148,18 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case d: InsertIntoDir
         if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
       at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
+    case i: InsertIntoStatement if i.table.resolved && others(i.table).exists(tableAt(_, i.overwrite).isDefined) =>
+      at(others(i.table).get, i.overwrite, "INSERT of another table")
     case w: InsertIntoHadoopFsRelationCommand
         if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
       at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
+    case CreateTableLikeCommand(to, from, _, provider, properties, _)
+        if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"CREATE TABLE ${to.unquotedString} LIKE ${from.unquotedString} USING sfbatch: Spark makes it without sfbatch, a table that neither reads nor writes. " +
+          s"Instead: CREATE TABLE ${to.unquotedString} USING sfbatch PARTITIONED BY (...) AS SELECT * FROM ${from.unquotedString} WHERE false."
+      )
     case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
     case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
   }
@@ -222,6 +236,14 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case _ => None
   }
 
+  /** Where another table keeps its files. */
+  private def others(target: LogicalPlan): Option[Path] =
+    WriteRule
+      .target(EliminateSubqueryAliases(target))
+      .filterNot(OurTable.isOurs)
+      .flatMap(_.storage.locationUri)
+      .map(new Path(_))
+
   private def ourTablesIn(database: String): Seq[String] = {
     val catalog = session.sessionState.catalog
     if (!catalog.databaseExists(database)) Nil
@@ -255,14 +277,15 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
   private def kept(key: String): Boolean =
     key.startsWith(
       "sfbatch."
-    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional"
+    ) || key == "external.table.purge" || key == "EXTERNAL" || key == "clusteringColumns" || key == "auto.purge" || key == "transactional" ||
+      TableSpecs.saysHowFilesAreRead(key)
 
   private def keptProperty(table: CatalogTable, keys: Iterable[String]): Nothing =
     no(
       table,
       s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')",
-      "sfbatch keeps these itself",
-      s"CREATE TABLE <new> USING sfbatch TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
+      "sfbatch keeps these itself, and how published files are read stays",
+      s"CREATE TABLE <new> USING sfbatch OPTIONS (...) TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
     )
 
   private def rowLevel(table: CatalogTable, verb: String): Nothing =

@@ -1,6 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.SfBatchException
+import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.parser.CatalystSqlParser
@@ -44,13 +45,16 @@ object NamedTable {
     }
   }
 
-  /** Its parts, the catalog too. */
-  def ofRead(session: Session, options: Map[String, String]): Seq[String] = {
+  /** With its catalog, so that no other can be meant. */
+  def ofRead(session: Session, options: Map[String, String]): TableIdentifier = {
     options.keys.find(key => !key.equalsIgnoreCase("path") && !key.equalsIgnoreCase("table")).foreach { key =>
-      bad(s"'$key' is not an option of a read. Options: table.")
+      bad(
+        if (key.toLowerCase(Locale.ROOT).endsWith("asof"))
+          s"'$key': a read is of now. CALL sfbatch.history shows where earlier batches lie; CALL sfbatch.rollback goes back to one."
+        else s"'$key' is not an option of a read. Options: table."
+      )
     }
-    val name = of(session, options)
-    Seq(CatalogManager.SESSION_CATALOG_NAME, name.database.get, name.table)
+    of(session, options).copy(catalog = Some(CatalogManager.SESSION_CATALOG_NAME))
   }
 
   private def bad(detail: String): Nothing = throw new SfBatchException("SFBATCH_BAD_OPTION", detail)

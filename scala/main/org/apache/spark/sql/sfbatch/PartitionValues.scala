@@ -16,7 +16,7 @@ object PartitionValues {
   /** `x=a%2Fb/y=1`, as Spark names a partition's directory, to `Seq("a/b", "1")`. */
   def ofSparkDirectory(directory: String): Seq[String] =
     if (directory.isEmpty) Nil
-    else directory.split("/").toSeq.map(segment => PartitionPath.unescape(segment.substring(segment.indexOf('=') + 1)))
+    else PartitionPath.values(directory)
 
   /** The directories of a file's batch, outermost first: `Seq("a%2Fb", "1")` to `Seq("a/b", "1")`. */
   def ofSegments(style: PartitionStyle, segments: Seq[String]): Seq[String] =
@@ -41,6 +41,12 @@ object PartitionValues {
             s"'$value' is no ${declared(column).sql}, the type of partition column '${column.name}'. Give one, or ${column.name} = NULL for the partition of NULL."
           )
         )
+
+  /** Whether a write would give the partition this very name: `m=1`, not `m=01`, of an INT. */
+  def isAsWritten(columns: Seq[StructField], name: String): Boolean =
+    PartitionPath.values(name).zip(columns).forall { case (value, column) =>
+      Try(normalized(column, value)).toOption.contains(value)
+    }
 
   /** As Spark pads and checks what it writes into a CHAR or VARCHAR (PartitioningUtils.normalizePartitionSpec, 3.5.6).
     */

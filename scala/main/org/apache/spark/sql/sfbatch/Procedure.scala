@@ -8,6 +8,7 @@ import org.apache.spark.sql.catalyst.expressions.Attribute
 import org.apache.spark.sql.catalyst.types.DataTypeUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.StructType
+import scala.util.Try
 
 final case class Parameter(name: String, accepts: String, default: Option[String] = None, required: Boolean = false)
 
@@ -126,9 +127,28 @@ object Procedure {
         table: TableIdentifier,
         arguments: Map[String, String]
     ): Seq[Row] = {
+      refuseSpellings(session, table)
       val adopted = warehouse.adopt(table.database.get, table.table)
       Seq(Row(adopted.toString, adopted.id, adopted.format, adopted.root.toString))
     }
+
+    /** `m=01` of an INT, as MSCK REPAIR takes it from a directory: no statement could name it, and a write of 1 would
+      * make another partition beside it.
+      */
+    private def refuseSpellings(session: Session, name: TableIdentifier): Unit =
+      Try(session.sessionState.catalog.getTableMetadata(name)).foreach {
+        table => // what Spark cannot load is refused below
+          val names =
+            if (table.partitionColumnNames.isEmpty || OurTable.isOurs(table)) Nil
+            else session.sharedState.externalCatalog.listPartitionNames(table.database, table.identifier.table)
+          val odd = names.filterNot(PartitionValues.isAsWritten(table.partitionSchema, _))
+          if (odd.nonEmpty)
+            throw new SfBatchException(
+              "SFBATCH_CANNOT_ADOPT",
+              s"${table.identifier.unquotedString} has ${odd.size} partitions whose values are not spelled as a write of ${table.partitionSchema.toDDL} spells them: ${odd.take(5).mkString(", ")}. " +
+                "Writes would make others beside them. Rename them in Hive, or copy the table into a new one with CREATE TABLE ... USING sfbatch AS SELECT."
+            )
+      }
   }
 
   val all: Seq[Procedure] = Seq(History, Rollback, Recover, Adopt)

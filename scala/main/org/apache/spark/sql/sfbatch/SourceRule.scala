@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{DefaultSource, SfBatchException, Table, TableByName}
+import _root_.sfbatch.{DefaultSource, Errors, SfBatchException, Table, TableByName}
 import java.util.Locale
 import org.apache.spark.sql.SaveMode
 import org.apache.spark.sql.catalyst.TableIdentifier
@@ -25,7 +25,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case source: LogicalRelation if source.relation.isInstanceOf[TableByName] =>
-      UnresolvedRelation(NamedTable.ofRead(session, source.relation.asInstanceOf[TableByName].parameters))
+      UnresolvedRelation(NamedTable.ofRead(session, source.relation.asInstanceOf[TableByName].parameters).nameParts)
     case save: SaveIntoDataSourceCommand if save.dataSource.isInstanceOf[DefaultSource] =>
       this.save(save.options match {
         case lowered: CaseInsensitiveMap[String] =>
@@ -37,6 +37,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
   private def save(save: SaveIntoDataSourceCommand): LogicalPlan = {
     val catalog = session.sessionState.catalog
     val name = NamedTable.of(session, save.options)
+    if (!catalog.databaseExists(name.database.get)) throw Errors.unknownDatabase(name.database.get)
     val exists = catalog.tableExists(name)
     save.mode match {
       case SaveMode.Ignore if exists => LocalRelation(Nil)
@@ -90,11 +91,7 @@ object SourceRule {
       options: Map[String, String]
   ): LogicalPlan = {
     val title = table.identifier.unquotedString
-    if (!table.properties.contains(Table.Id))
-      throw new SfBatchException(
-        "SFBATCH_NOT_OURS",
-        s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
-      )
+    if (!OurTable.isOurs(table)) throw Errors.notOurs(title, table.tableType == CatalogTableType.VIEW)
     partitionBy.foreach { wanted =>
       if (lower(wanted) != lower(table.partitionColumnNames))
         throw new SfBatchException(

@@ -47,6 +47,7 @@ object TableSpecs {
     val options = description.storage.properties.map { case (key, value) => key.toLowerCase(Locale.ROOT) -> value }
     val format = formatOf(options.get("format").orElse(description.properties.get(Table.FormatName)))
     checkOptions(options.keySet, format)
+    WriteFormat.checkCompression(format.name, description.properties ++ options)
     val style = PartitionStyle.of(
       options
         .get("partition-style")
@@ -172,7 +173,18 @@ object TableSpecs {
     if (key.startsWith("spark.sql.")) badOption(key, "names beginning with 'spark.sql.' are Spark's own")
     if (Set("external.table.purge", "auto.purge", "transactional")(key) && value.equalsIgnoreCase("true"))
       badOption(key, "an sfbatch table keeps its files and its own history; leave it out")
+    if (saysHowFilesAreRead(key))
+      badOption(
+        key,
+        s"only OPTIONS say how files are read, those of a text table: ${textOptions.keys.toSeq.sorted.mkString(", ")}"
+      )
   }
+
+  /** What Hive takes from a table's properties, before the SerDe's own: files written without would be misread. */
+  def saysHowFilesAreRead(property: String): Boolean =
+    property.matches(
+      """serialization\..*|(field|escape|collection|colelction|mapkey|line|quote)\.delim|timestamp\.formats|skip\.(header|footer)\.line\.count"""
+    )
 
   private def checkOptions(keys: Set[String], format: Format): Unit = {
     val known = createOptions ++ (if (format == Format.Text) textOptions.keys else Nil) ++ writeOptions

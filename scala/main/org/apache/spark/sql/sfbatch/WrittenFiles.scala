@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.PartitionStyle
+import _root_.sfbatch.{PartitionStyle, SfBatchException}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.apache.spark.TaskContext
@@ -54,6 +54,12 @@ object WrittenFiles {
       val length =
         try Some(MagicCommitter.length(file, conf))
         catch { case _: java.io.FileNotFoundException => None }
+      if (length.isEmpty && rows.getOrElse(path, 0L) > 0)
+        throw new SfBatchException(
+          "SFBATCH_FILES_DIFFER",
+          s"$path is gone, though ${rows(path)} rows were written to it: something deletes this job's files, e.g. another job's committer the _temporary directory of the table. " +
+            "Nothing was published; check what else writes there and run again."
+        )
       length.foreach { bytes =>
         val segments = Iterator.iterate(file.getParent.getParent)(_.getParent).take(depth).map(_.getName).toList.reverse
         files += WrittenFile(
