@@ -117,7 +117,7 @@ $(UV):
 .venv/spark-%/.installed: tests/python/requirements-%.txt $(UV)
 	$(call say,making the environment of Spark $* (PySpark is some 400 MB))
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv/spark-$*
-	$(UV) pip sync -q --python .venv/spark-$*/bin/python --require-hashes $<
+	$(UV) pip sync --python .venv/spark-$*/bin/python --require-hashes $<
 	touch $@
 
 .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed

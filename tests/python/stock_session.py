@@ -16,6 +16,7 @@ def main():
         "spark.sql.shuffle.partitions": "1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "700m",
+        "spark.python.authenticate.socketTimeout": "120s",
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }.items():
         builder.config(key, value)

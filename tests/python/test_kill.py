@@ -226,11 +226,14 @@ def whole_or_not_at_all(rows, doings):
     return shown, set(twice)
 
 
+KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "12"))
+
+
 @on_one_spark
 @pytest.mark.random_moments
+@pytest.mark.timeout(180 + 30 * KILLS)
 def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     """Kills at random moments of drivers that write without pause, while a stock reader reads without pause."""
-    kills = int(os.environ.get("SFBATCH_TEST_KILLS", "12"))
     writer.create(f"{db}.parts")
     writer.create(f"{db}.whole", ())
     writer.overwrite(f"{db}.parts", {day: [(0, "x")] for day in "abcd"})
@@ -245,7 +248,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
 
     reader = Running(read)
     dice = random.Random(os.environ.get("SFBATCH_TEST_SEED"))
-    for number in range(kills):
+    for number in range(KILLS):
         spark = number % 4 == 3
         before = len(doings.parts) + len(doings.whole)
         if spark:
@@ -274,7 +277,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
         state = {name: _tail(path) for name, path in root.items()}
         report.append({"kill": number + 1, "driver": "spark" if spark else "light", "after_s": round(moment, 3), "acknowledged": acknowledged, **state})  # fmt: skip
         with capsys.disabled():
-            if kills > 12 and number % 10 == 9:
+            if KILLS > 12 and number % 10 == 9:
                 print(f"{number + 1} kills, {reads[0]} whole reads", flush=True)
         doings.tried += 1
     ended.set()

@@ -53,6 +53,7 @@ class GuardsSuite extends LakeSuite {
       s"CREATE OR REPLACE TABLE $whole (a INT) USING parquet" -> "INSERT OVERWRITE",
       s"REPLACE TABLE $whole USING parquet AS SELECT 1 AS a" -> "INSERT OVERWRITE",
       s"INSERT OVERWRITE DIRECTORY '${parameters(whole)("sfbatch.root")}/x' USING parquet SELECT 1" -> "another directory",
+      s"CREATE TABLE ${newName()} USING orc LOCATION '${parameters(whole)("sfbatch.root")}/x' AS SELECT 1" -> "another directory",
       s"CREATE TABLE ${newName()} (id INT) USING orc TBLPROPERTIES ('sfbatch.table-id'='x')" -> "USING sfbatch",
       s"CREATE TABLE ${newName()} LIKE $days USING sfbatch" -> "PARTITIONED BY",
       s"CREATE TABLE ${newName()} LIKE $days TBLPROPERTIES ('sfbatch.table-id'='x')" -> "AS SELECT",

@@ -182,6 +182,8 @@ class ProceduresSuite extends LakeSuite {
     bad("CALL sfbatch.rollback('t', to => rand())", "to")
     bad("CALL sfbatch.rollback('t', to => NULL)", "to => NULL", "sfbatch.rollback(table, to")
     bad("CALL sfbatch.history(NULL)", "table => NULL", usage)
+    bad("CALL sfbatch.history('')", "expected db.table")
+    refused("SFBATCH_UNKNOWN_VERSION")(sql(s"CALL sfbatch.rollback('$flights', '\u0662')"))
     refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
     refused("SFBATCH_BAD_PARTITION", "'month'", "year=.../name=...")(
       sql(s"CALL sfbatch.history('$flights', 'month=1')")

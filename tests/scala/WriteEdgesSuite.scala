@@ -224,7 +224,7 @@ class WriteEdgesSuite extends LakeSuite {
       )
     }
     assertEquals(stock.table(table).count(), 120L)
-    assert(!Files.exists(Paths.get(root(table), "_temporary")))
+    assertEquals(Files.list(Paths.get(root(table), "_temporary")).count, 0L)
   }
 
   test("foreachBatch is exactly once by txn") {

@@ -233,7 +233,7 @@ class WriteSuite extends LakeSuite {
     )
     assertEquals(seen(table), Set(Row(1, "20161001")))
     assertEquals(LocalLake.directories(root(table)).size, 2)
-    assert(!java.nio.file.Files.exists(java.nio.file.Paths.get(root(table).toUri.getPath, "_temporary")))
+    assertEquals(LocalLake.directories(new Path(root(table), "_temporary")).size, 0)
   }
 
   test("columns added between writes") {
@@ -372,6 +372,13 @@ class WriteSuite extends LakeSuite {
     refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
       save(rows, table, "append", "compression" -> "brotlix")
     )
+    refused("SFBATCH_STORE_UNSUPPORTED", "hadoop-aws")(
+      sql("CREATE TABLE default.away (n INT) USING sfbatch LOCATION 's3a://x/y'")
+    )
+    refused("SFBATCH_UNKNOWN_DATABASE", "nowhere")(sql("CALL sfbatch.history('nowhere.t')"))
+    sql("CREATE TABLE IF NOT EXISTS default.of_spark (n INT, date STRING) USING parquet")
+    refused("SFBATCH_NOT_OURS", "AS SELECT")(save(rows, "default.of_spark", "append"))
+    refused("SFBATCH_NOT_OURS", "AS SELECT")(sql("CALL sfbatch.history('default.of_spark')"))
     sql(s"CREATE OR REPLACE VIEW default.seen_by_name AS SELECT * FROM $table")
     for (
       act <- Seq[() => Any](

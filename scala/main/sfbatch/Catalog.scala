@@ -24,7 +24,11 @@ private[sfbatch] object Catalog {
     val full = s"${hive.getDbName}.${hive.getTableName}"
     val id = parameters.getOrElse(
       Table.Id,
-      throw Errors.notOurs(full, isView = hive.getTableType == TableType.VIRTUAL_VIEW.name)
+      throw Errors.notOurs(
+        full,
+        isView = hive.getTableType == TableType.VIRTUAL_VIEW.name,
+        parameters.get("spark.sql.sources.provider")
+      )
     )
     parameters.get(Table.Protocol) match {
       case Some(number) if number == Protocol.Number.toString => ()

@@ -26,9 +26,15 @@ object Errors {
     "SFBATCH_UNKNOWN_DATABASE",
     s"there is no database $database. Create it: CREATE DATABASE $database."
   )
-  def notOurs(title: String, isView: Boolean) = new SfBatchException(
+
+  /** @param provider
+    *   `hive`, or that of a Spark data source table
+    */
+  def notOurs(title: String, isView: Boolean, provider: Option[String]) = new SfBatchException(
     "SFBATCH_NOT_OURS",
     if (isView) s"$title is a view: name the table that it reads."
+    else if (provider.exists(!_.equalsIgnoreCase("hive")))
+      s"$title is a ${provider.get} table of Spark's, not of sfbatch. Copy it: CREATE TABLE <new> USING sfbatch AS SELECT * FROM $title."
     else s"$title is not an sfbatch table. Make it one, files in place: CALL sfbatch.adopt(table => '$title')."
   )
   def unknownTable(database: String, name: String) = new SfBatchException(

@@ -23,7 +23,10 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
   def table(database: String, name: String): Table = using(Metastore.RetryAtFirstSeconds, load(_, database, name))
 
   private def load(metastore: Metastore, database: String, name: String): Table = {
-    val table = Catalog.table(metastore.table(database, name).getOrElse(throw Errors.unknownTable(database, name)))
+    def unknown =
+      if (metastore.database(database).isEmpty) Errors.unknownDatabase(database)
+      else Errors.unknownTable(database, name)
+    val table = Catalog.table(metastore.table(database, name).getOrElse(throw unknown))
     checkOwner(table)
     table
   }

@@ -50,7 +50,7 @@ object LocalMetastore {
     * Errors: `SFBATCH_METASTORE_FAILED` (with the tail of its log), `SFBATCH_METASTORE_TOO_NEW`,
     * `SFBATCH_METASTORE_UNRESPONSIVE`.
     */
-  def ensure(home: Path = defaultHome, timeoutMs: Long = 120000): (State, Boolean) = synchronized {
+  def ensure(home: Path = defaultHome, timeoutMs: Long = 240000): (State, Boolean) = synchronized {
     find(home).map((_, false)).getOrElse {
       val deadline = System.nanoTime + timeoutMs * 1000000
       try Files.createDirectories(metastoreDir(home))
@@ -215,10 +215,15 @@ object LocalMetastore {
       find(home) match {
         case Some(state) => return state
         case None =>
-          child.foreach { case (process, logStart) => if (!process.isAlive) throw failed(home, logStart) }
+          child.foreach { case (process, logStart) =>
+            if (!process.isAlive) throw failed(home, logStart, "did not start")
+          }
           Thread.sleep(50)
       }
-    child.foreach { case (process, logStart) => process.destroyForcibly(); throw failed(home, logStart) }
+    child.foreach { case (process, logStart) =>
+      process.destroyForcibly();
+      throw failed(home, logStart, "did not answer in time (is the machine busy? then run it again)")
+    }
     throw unresponsive(home)
   }
 
@@ -246,7 +251,7 @@ object LocalMetastore {
     else s"$own:${sys.props("java.class.path")}"
   }
 
-  private def failed(home: Path, logStart: Long): SfBatchException = {
+  private def failed(home: Path, logStart: Long, how: String): SfBatchException = {
     val all = Try(Files.readAllBytes(logFile(home))).getOrElse(Array.empty[Byte])
     val log = new String(all.drop(math.min(logStart, all.length.toLong).toInt), UTF_8)
     if (log.contains("XSLAN"))
@@ -258,7 +263,7 @@ object LocalMetastore {
     else
       new SfBatchException(
         "SFBATCH_METASTORE_FAILED",
-        s"the local metastore under $home did not start. The end of ${logFile(home)}:\n" +
+        s"the local metastore under $home $how. The end of ${logFile(home)}:\n" +
           log.linesIterator.toVector.takeRight(20).mkString("\n") +
           "\nSet SFBATCH_METASTORE_URI to use another metastore, SFBATCH_HOME for another directory."
       )

@@ -156,21 +156,28 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
       Step("done", entry.version)
       shown
     } catch {
-      case e: Vanished => close(entry, e.values); false
+      case e: Vanished => !close(entry, e.values)
       case _: Overtaken =>
         journal.markShown(entry.version) // a later version is there only because this one was finished or closed
       case e: Denied if entry.caller.user != caller.user || entry.operation == "abort" =>
         throw recoveryNeeded(entry.version, entry.caller.user, e)
       case e: Refused if entry.operation == "abort" => throw refused(entry.version, e)
-      case e @ (_: Denied | _: Refused) => close(entry, Set.empty); failed = Some(e); false
+      case e @ (_: Denied | _: Refused) =>
+        val closed = close(entry, Set.empty)
+        if (closed) failed = Some(e)
+        !closed
     }
   }
 
   /** Why the metastore refused the version that was closed last. */
   var failed: Option[Throwable] = None
 
-  private def close(entry: Entry, vanished: Set[Seq[String]]): Unit =
-    if (journal.markRefused(entry.version)) abort(entry, vanished)
+  /** False when others have shown the version meanwhile: then it is published, and what differs came after it. */
+  private def close(entry: Entry, vanished: Set[Seq[String]]): Boolean = {
+    val closed = journal.markRefused(entry.version)
+    if (closed) abort(entry, vanished)
+    closed
+  }
 
   /** The version after a refused one: its partitions show again what they showed before; those that others dropped stay
     * dropped.

@@ -100,11 +100,7 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
             s"no version of $table published batch $to. CALL sfbatch.history(table => '$table') lists them."
           )
         )
-    } else if (
-      to.nonEmpty && to.length < 14 && to.forall(_.isDigit) && to.toLong >= 1 && to.toLong <= newest && !wasRefused(
-        to.toLong
-      )
-    ) to.toLong
+    } else if (to.matches("[0-9]{1,13}") && to.toLong >= 1 && to.toLong <= newest && !wasRefused(to.toLong)) to.toLong
     else
       throw new SfBatchException(
         "SFBATCH_UNKNOWN_VERSION",

@@ -111,18 +111,23 @@ final class Transaction(
   private def committed[T](entry: Entry)(body: => T): T =
     try body
     catch {
-      case e: SfBatchException if Transaction.trouble(e.code) =>
+      case e: SfBatchException if !Transaction.saysItself(e.code) =>
+        val gone = Set("SFBATCH_UNKNOWN_TABLE", "SFBATCH_TABLE_ID_MISMATCH")(e.code)
         throw new SfBatchException(
           "SFBATCH_PUBLISH_UNCLEAR",
           s"version ${entry.version} of $table is committed, and readers may see it or not yet (${e.getMessage}). Do not run this again: " +
-            s"the next writer, or CALL sfbatch.recover(table => '$table'), finishes it.",
+            (if (gone)
+               "the table was dropped or renamed meanwhile; under its new name the next writer, or CALL sfbatch.recover, finishes it."
+             else s"the next writer, or CALL sfbatch.recover(table => '$table'), finishes it."),
           e
         )
     }
 }
 
 object Transaction {
-  private val trouble = Set("SFBATCH_METASTORE_DOWN", "SFBATCH_STORE_FAILED", "SFBATCH_NO_PERMISSION")
+
+  /** Errors that tell what became of the version. */
+  private val saysItself = Set("SFBATCH_PUBLISH_UNCLEAR", "SFBATCH_PUBLISH_REFUSED", "SFBATCH_RECOVERY_NEEDED")
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Transaction")
 
   /** Losing a checkpoint loses speed only, so trouble here is no trouble of the write's. */

@@ -1,7 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import java.io.IOException
-import org.apache.hadoop.fs.{FileSystem, Path}
+import org.apache.hadoop.fs.Path
 import org.apache.hadoop.mapreduce.{JobContext, JobStatus, TaskAttemptContext}
 import org.apache.hadoop.mapreduce.lib.output.FileOutputCommitter
 
@@ -15,13 +14,6 @@ import org.apache.hadoop.mapreduce.lib.output.FileOutputCommitter
   */
 final class BatchCommitter(root: Path, context: TaskAttemptContext) extends FileOutputCommitter(root, context) {
 
-  /** Another job that ends may remove the empty `_temporary` between the two mkdirs of ours: then once more. */
-  override def setupJob(job: JobContext): Unit = {
-    val attempt = getJobAttemptPath(job)
-    val fs = files(job)
-    if (!(1 to 3).exists(_ => fs.mkdirs(attempt))) throw new IOException(s"mkdirs failed: $attempt")
-  }
-
   override def commitJob(job: JobContext): Unit = removeAttempt(job)
 
   override def abortJob(job: JobContext, state: JobStatus.State): Unit = removeAttempt(job)
@@ -29,14 +21,10 @@ final class BatchCommitter(root: Path, context: TaskAttemptContext) extends File
   @deprecated("Hadoop's name for it", "")
   override def cleanupJob(job: JobContext): Unit = removeAttempt(job)
 
+  /** `_temporary` itself stays: even a delete that is not recursive takes what is made in it meanwhile
+    * (RawLocalFileSystem, 3.3.4).
+    */
   private def removeAttempt(job: JobContext): Unit = {
-    val fs = files(job)
-    val attempt = getJobAttemptPath(job)
-    fs.delete(attempt, true)
-    // Safe: not recursive, so another job's attempt stays; and no job relies on an attempt directory that holds no file yet.
-    try if (fs.listStatus(attempt.getParent).isEmpty) fs.delete(attempt.getParent, false)
-    catch { case _: IOException => () }
+    root.getFileSystem(job.getConfiguration).delete(getJobAttemptPath(job), true); ()
   }
-
-  private def files(job: JobContext): FileSystem = root.getFileSystem(job.getConfiguration)
 }

@@ -15,7 +15,7 @@ import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
-import org.apache.spark.sql.execution.datasources.InsertIntoHadoopFsRelationCommand
+import org.apache.spark.sql.execution.datasources.{CreateTable, InsertIntoHadoopFsRelationCommand}
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation
 import org.apache.spark.sql.sfbatch.Guards.{name, no}
 import org.apache.spark.sql.sfbatch.Shims.Session
@@ -148,6 +148,10 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     case d: InsertIntoDir
         if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
       at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
+    case CreateTable(description, _, Some(_))
+        if !description.provider.exists(_.equalsIgnoreCase("sfbatch")) &&
+          description.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
+      at(new Path(description.storage.locationUri.get), deleted = true, "CREATE TABLE ... AS SELECT")
     case i: InsertIntoStatement if i.table.resolved && others(i.table).exists(tableAt(_, i.overwrite).isDefined) =>
       at(others(i.table).get, i.overwrite, "INSERT of another table")
     case w: InsertIntoHadoopFsRelationCommand

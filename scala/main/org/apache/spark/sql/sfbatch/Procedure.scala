@@ -1,7 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.{HistoryRow, SfBatchException, Warehouse}
-import org.apache.spark.sql.Row
+import org.apache.spark.sql.{AnalysisException, Row}
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.expressions.Attribute
@@ -158,7 +158,11 @@ final case class ProcedureCommand(procedure: Procedure, arguments: Map[String, S
   override val output: Seq[Attribute] = DataTypeUtils.toAttributes(procedure.output)
 
   override protected def act(session: Session): Seq[Row] = {
-    val parts = session.sessionState.sqlParser.parseMultipartIdentifier(arguments("table"))
+    val parts =
+      try session.sessionState.sqlParser.parseMultipartIdentifier(arguments("table"))
+      catch {
+        case e: AnalysisException => throw Call.bad(s"table => '${arguments("table")}': expected db.table", Some(e))
+      }
     val analyzer = session.sessionState.analyzer
     import analyzer.SessionCatalogAndIdentifier
     val table = parts match {

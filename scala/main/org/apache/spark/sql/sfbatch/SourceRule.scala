@@ -91,7 +91,7 @@ object SourceRule {
       options: Map[String, String]
   ): LogicalPlan = {
     val title = table.identifier.unquotedString
-    if (!OurTable.isOurs(table)) throw Errors.notOurs(title, table.tableType == CatalogTableType.VIEW)
+    if (!OurTable.isOurs(table)) throw Errors.notOurs(title, table.tableType == CatalogTableType.VIEW, table.provider)
     partitionBy.foreach { wanted =>
       if (lower(wanted) != lower(table.partitionColumnNames))
         throw new SfBatchException(
