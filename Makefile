@@ -16,6 +16,7 @@ JAR_40 := target/scala-2.13/sfbatch-spark-4.0_2.13-$(VERSION).jar
 SCALA := $(shell find scala project build.sbt -type f -not -path '*/target/*')
 PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.toml
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
+as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
 .PHONY: help demo test test-scala test-python test-faults test-model lint format wheel bench model lock clean
 
@@ -26,17 +27,18 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint test-scala test-python test-model ## lint, Scala and Python tests on both Sparks from the built wheel, the model (half an hour on 2 cores)
+test: lint $(WHEEL) ## lint, Scala and Python tests on both Sparks from the built wheel, the model (side by side: neither fills 2 cores)
+	@$(MAKE) --no-print-directory -j4 SIDE_BY_SIDE=yes test-scala test-python test-model
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
-	project/sbt +test
+	project/sbt +test $(call as,scala)
 
-test-python: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
+test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
 	@failed=0
 	for spark in 3.5 4.0; do
 	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
-	  .venv/spark-$$spark/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) || failed=1
+	  .venv/spark-$$spark/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) $(call as,python) || failed=1
 	done
 	exit $$failed
 
@@ -48,8 +50,7 @@ test-model:
 	@if [ ! -x model/check ]; then echo "no model here"; exit 0; fi
 	if ! { command -v spin && command -v gcc; } >/dev/null; then echo "spin or gcc is not installed: the model is not checked"; exit 0; fi
 	printf '\033[1m== the model: small searches, and each safeguard removed in turn\033[0m\n'
-	model/check small
-	model/check controls
+	{ model/check small && model/check controls; } $(call as,model)
 
 model: ## check the large model of the protocol with spin
 	$(call say,the model, large)
@@ -123,5 +124,9 @@ $(UV):
 .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
 	@$(UV) pip install -q --python .venv/spark-$*/bin/python --no-deps --reinstall $(WHEEL)
 	touch $@
+
+.venv/spark-%/classes.jsa: tests/python/jvm.py .venv/spark-%/.installed | .venv/spark-%/.wheel
+	$(call say,archiving the classes of Spark $*: the tests' JVMs start in half the time)
+	.venv/spark-$*/bin/python $<
 
 .PRECIOUS: .venv/spark-%/.installed

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import checker
 import pytest
+from jvm import QUICK
 from pymetastore.hive_metastore import ttypes
 from sfbatch import configure_spark, local_metastore
 from stock import StockSpark
@@ -38,17 +39,16 @@ def pytest_configure():
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    for name in ("SPARK_LAUNCHER_OPTS", "SPARK_SUBMIT_OPTS", "SFBATCH_METASTORE_JAVA_OPTIONS"):
+        os.environ[name] = " ".join(QUICK)
 
 
-#: For JVMs that live a minute.
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 #: What the tests' sessions have beyond configure_spark: small, quiet, no UI.
 SMALL = {
     "spark.master": "local[2]",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": QUICK,
     "spark.driver.host": "127.0.0.1",
     "spark.sql.session.timeZone": "UTC",
 }

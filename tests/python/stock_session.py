@@ -7,6 +7,7 @@ import traceback
 
 def main():
     uri, read_fd, write_fd = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    from jvm import QUICK
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master("local[1]").appName("stock").enableHiveSupport()
@@ -17,7 +18,7 @@ def main():
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "700m",
         "spark.python.authenticate.socketTimeout": "120s",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": " ".join(QUICK),
     }.items():
         builder.config(key, value)
     spark = builder.getOrCreate()

@@ -16,6 +16,7 @@ from checker import Metastore
 from pymetastore.hive_metastore import ttypes
 from sfbatch import local_metastore
 from sfbatch.installed import installed_spark
+from writer import on_one_spark
 
 START = "from sfbatch import local_metastore; m = local_metastore.start(); print(m.pid, m.uri)"
 
@@ -29,6 +30,7 @@ def start_elsewhere(home, **env):
     )
 
 
+@on_one_spark
 def test_eight_processes_at_once_start_one_server(tmp_home):
     starting = [start_elsewhere(tmp_home) for _ in range(8)]
     told = {process.communicate(timeout=120)[0] for process in starting}
@@ -36,6 +38,7 @@ def test_eight_processes_at_once_start_one_server(tmp_home):
     assert [process.returncode for process in starting] == [0] * 8
 
 
+@on_one_spark
 def test_a_killed_server_is_found_dead_and_the_next_has_its_tables_and_its_port(tmp_home):
     first = local_metastore.start(tmp_home)
     with Metastore(first.uri) as client:
@@ -54,6 +57,7 @@ def test_the_default_database_is_the_warehouse_directory(metastore, home):
     assert (home / "warehouse").is_dir()
 
 
+@on_one_spark
 def test_a_port_taken_by_another_program_is_not_a_metastore(tmp_home):
     first = local_metastore.start(tmp_home)
     local_metastore.stop(tmp_home)
@@ -84,6 +88,7 @@ def test_an_exclusive_lock_excludes_until_it_is_unlocked(metastore):
         two.unlock(ttypes.UnlockRequest(second.lockid))
 
 
+@on_one_spark
 def test_it_survives_the_driver_that_started_it_and_ctrl_c(tmp_home):
     driver = start_elsewhere(tmp_home)
     driver.communicate(timeout=120)
@@ -93,6 +98,7 @@ def test_it_survives_the_driver_that_started_it_and_ctrl_c(tmp_home):
     assert local_metastore.find(tmp_home) == running
 
 
+@on_one_spark
 def test_one_that_hangs_is_not_taken_for_running_and_can_be_stopped(tmp_home):
     hanging = local_metastore.start(tmp_home)
     os.kill(hanging.pid, signal.SIGSTOP)
@@ -101,6 +107,7 @@ def test_one_that_hangs_is_not_taken_for_running_and_can_be_stopped(tmp_home):
     assert local_metastore.start(tmp_home).port == hanging.port
 
 
+@on_one_spark
 def test_what_goes_wrong_in_it_is_shown_with_the_end_of_its_log(tmp_home):
     (tmp_home / "metastore").mkdir(parents=True)
     (tmp_home / "metastore" / "derby").write_text("not a database")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jvm import QUICK
 from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 from sfbatch.installed import installed_spark
@@ -25,13 +26,7 @@ from sfbatch.spark import jar_path
 logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 COLUMNS = [("id", "bigint"), ("item", "string")]
-QUICK = [
-    "-Xmx256m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dderby.stream.error.file=/dev/null",
-    "-Djava.net.preferIPv4Stack=true",
-]
+SMALL = ["-Xmx256m", "-Dderby.stream.error.file=/dev/null", "-Djava.net.preferIPv4Stack=true"]
 OPENS = [
     f"--add-opens=java.base/{name}=ALL-UNNAMED"
     for name in (
@@ -70,12 +65,14 @@ class Writer:
     def __init__(self, uri, *, at=None, user="ada", uid=None, **conf):
         self.at, self.killed = at, False
         env = {key: value for key, value in os.environ.items() if not key.startswith("SFBATCH_")}
+        jars = installed_spark().jars
         command = [
             java(),
             *QUICK,
+            *SMALL,
             *OPENS,
             "-cp",
-            f"{jar_path()}:{installed_spark().jars}/*",
+            f"{jars.parent}/conf:{jars}/*:{jar_path()}",  # begins as a session's: the archive of classes fits
             "py4j.GatewayServer",
             "--die-on-broken-pipe",
             "0",

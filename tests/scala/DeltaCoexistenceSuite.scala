@@ -6,7 +6,8 @@ import org.apache.spark.sql.{Row, SparkSession}
 class DeltaCoexistenceSuite extends LakeSuite {
   private val settings = Seq(
     "spark.sql.catalog.spark_catalog" -> "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.databricks.delta.snapshotPartitions" -> "1"
+    "spark.databricks.delta.snapshotPartitions" -> "1",
+    "spark.databricks.delta.stats.collect" -> "false"
   )
   private lazy val orders: Seq[(String, SparkSession)] = Seq(
     "ours first" -> LocalLake.session(Seq(new SfBatchExtensions, new DeltaSparkSessionExtension), settings: _*),

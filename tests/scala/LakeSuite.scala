@@ -3,6 +3,11 @@ package sfbatch
 import org.apache.spark.sql.{DataFrame, Row, SparkSession}
 import scala.util.control.NonFatal
 
+/** Ignored on the others: what it tests is the same code on all, and it is slow. */
+trait OnOneSpark extends munit.FunSuite {
+  override def munitIgnore: Boolean = !org.apache.spark.SPARK_VERSION.startsWith("3.5.")
+}
+
 /** A suite with a database of its own in [[LocalLake]]. */
 abstract class LakeSuite extends munit.FunSuite {
   def spark: SparkSession = LocalLake.spark

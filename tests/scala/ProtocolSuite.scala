@@ -7,7 +7,7 @@ import org.apache.hadoop.fs.Path
 import scala.jdk.CollectionConverters._
 
 /** The protocol by itself, on a real metastore server, without Spark: files are written by hand. */
-class ProtocolSuite extends munit.FunSuite {
+class ProtocolSuite extends OnOneSpark {
   private val conf = {
     val c = new Configuration
     c.set("hive.metastore.uris", LocalLake.uri)

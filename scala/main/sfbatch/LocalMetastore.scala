@@ -188,7 +188,8 @@ object LocalMetastore {
       "-Djava.net.preferIPv4Stack=true",
       "-Dlog4j2.configurationFile=classpath:sfbatch-metastore-log4j2.properties",
       s"-Dderby.system.home=${metastoreDir(home)}",
-      s"-Dderby.stream.error.file=${metastoreDir(home).resolve("derby.log")}",
+      s"-Dderby.stream.error.file=${metastoreDir(home).resolve("derby.log")}"
+    ) ++ sys.env.get("SFBATCH_METASTORE_JAVA_OPTIONS").toList.flatMap(_.split(' ')).filter(_.nonEmpty) ++ List(
       "sfbatch.LocalMetastore",
       "serve"
     )
@@ -247,7 +248,7 @@ object LocalMetastore {
         )
       )
     val siblings = Option(spark.getParentFile.list).getOrElse(Array.empty[String])
-    if (siblings.exists(_.startsWith("spark-core"))) s"$own:${spark.getParent}/*"
+    if (siblings.exists(_.startsWith("spark-core"))) s"${spark.getParent}/*:$own"
     else s"$own:${sys.props("java.class.path")}"
   }
 

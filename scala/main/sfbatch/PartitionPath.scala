@@ -56,9 +56,12 @@ object PartitionPath {
   /** The metastore's name of a partition: always `name=value/...`. */
   def name(columns: Seq[String], values: Seq[String]): String = directory(PartitionStyle.Hive, columns, values)
 
-  /** The values in the metastore's name of a partition. */
-  def values(name: String): Seq[String] =
-    name.split("/").toSeq.map(segment => unescape(segment.substring(segment.indexOf('=') + 1)))
+  /** The values in the metastore's name of a partition, which is also what Spark calls its directory. */
+  def values(name: String): Seq[String] = fromDirectories(PartitionStyle.Hive, name.split("/").toSeq)
+
+  /** The values in the directories of a batch, outermost first. */
+  def fromDirectories(style: PartitionStyle, directories: Seq[String]): Seq[String] =
+    directories.map(d => unescape(if (style == PartitionStyle.Hive) d.substring(d.indexOf('=') + 1) else d))
 
   /** `<root>/<partition directory>/<batch id>`. */
   def batch(table: Table, values: Seq[String], batchId: BatchId): Path = {

@@ -67,16 +67,20 @@ final class Transaction(
           if (!journal.commit(entry)) attempt()
           else {
             Step("journalled", entry.version)
-            if (committed(entry)(recovery.show(entry, Some(settled.observed), markFirst = false))) {
-              Transaction.checkpoint(journal, entry.version)
+            def settleAgain() = recovery.settle(_ => entry.changes.map(_.values).toSet)
+            val shown = committed(entry) {
+              val shown = recovery.show(entry, Some(settled.observed), markFirst = false)
+              if (shown) Transaction.checkpoint(journal, entry.version)
               // Overtaken while paused? Then we may just have shown an old version.
-              if (journal.hasVersion(entry.version + 1)) recovery.settle(_ => entry.changes.map(_.values).toSet)
-              Right(entry)
-            } else
+              if (shown && journal.hasVersion(entry.version + 1)) settleAgain()
+              shown
+            }
+            if (shown) Right(entry)
+            else
               recovery.failed match {
                 case Some(e) =>
                   // Paused before the abort's call? Then it may have hidden a later version (docs/adr/0103).
-                  try recovery.settle(_ => entry.changes.map(_.values).toSet)
+                  try settleAgain()
                   catch { case scala.util.control.NonFatal(second) => e.addSuppressed(second) }
                   throw new SfBatchException(
                     if (e.isInstanceOf[Denied]) "SFBATCH_NO_PERMISSION" else "SFBATCH_PUBLISH_REFUSED",

@@ -44,7 +44,7 @@ final class BatchCommitProtocol(
   }
 
   override def newTaskTempFile(context: TaskAttemptContext, directory: Option[String], name: FileNameSpec): String =
-    newFile(PartitionValues.ofSparkDirectory(directory.getOrElse("")), getFilename(context, name))
+    newFile(directory.toSeq.flatMap(PartitionPath.values), getFilename(context, name))
 
   /** The temporary path of file `name` of the partition `values`. */
   def newFile(values: Seq[String], name: String): String = {

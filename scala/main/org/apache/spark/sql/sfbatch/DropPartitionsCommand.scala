@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.SfBatchException
+import _root_.sfbatch.{PartitionPath, SfBatchException}
 import org.apache.spark.sql.Row
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
@@ -34,6 +34,6 @@ final case class DropPartitionsCommand(name: TableIdentifier, specs: Seq[TablePa
   private def partitions(session: Session, table: CatalogTable, spec: TablePartitionSpec): Seq[Seq[String]] =
     session.sharedState.externalCatalog
       .listPartitionNames(name.database.get, name.table, Some(spec))
-      .map(PartitionValues.ofSparkDirectory)
+      .map(PartitionPath.values)
       .filter(values => table.partitionColumnNames.zip(values).forall { case (c, v) => spec.get(c).forall(_ == v) })
 }

@@ -145,18 +145,11 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "SFBATCH_REFUSED",
         s"DROP DATABASE $database CASCADE: it would delete the files of ${ourTablesIn(database).mkString(", ")}. Instead: DROP TABLE each (their files stay), then DROP DATABASE without CASCADE."
       )
-    case d: InsertIntoDir
-        if d.overwrite && d.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
-      at(new Path(d.storage.locationUri.get), deleted = true, "INSERT OVERWRITE DIRECTORY")
-    case CreateTable(description, _, Some(_))
-        if !description.provider.exists(_.equalsIgnoreCase("sfbatch")) &&
-          description.storage.locationUri.exists(uri => tableAt(new Path(uri), deleted = true).isDefined) =>
-      at(new Path(description.storage.locationUri.get), deleted = true, "CREATE TABLE ... AS SELECT")
-    case i: InsertIntoStatement if i.table.resolved && others(i.table).exists(tableAt(_, i.overwrite).isDefined) =>
-      at(others(i.table).get, i.overwrite, "INSERT of another table")
-    case w: InsertIntoHadoopFsRelationCommand
-        if w.catalogTable.isEmpty && tableAt(w.outputPath, w.mode == SaveMode.Overwrite).isDefined =>
-      at(w.outputPath, w.mode == SaveMode.Overwrite, "a write of files")
+    case FilesIntoOurs(statement, path, root) =>
+      throw new SfBatchException(
+        "SFBATCH_REFUSED",
+        s"$statement into '$path': it would change published files of the sfbatch table at $root. Instead: INSERT INTO that table, or another directory."
+      )
     case CreateTableLikeCommand(to, from, _, provider, properties, _)
         if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
       throw new SfBatchException(
@@ -225,6 +218,27 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     }
   }
 
+  /** A statement that writes files to a directory, the directory, and the root of the table of ours they would change.
+    */
+  private object FilesIntoOurs {
+    def unapply(statement: LogicalPlan): Option[(String, Path, Path)] = for {
+      (name, path, deleted) <- written(statement)
+      root <- tableAt(path, deleted)
+    } yield (name, path, root)
+
+    private def written(statement: LogicalPlan): Option[(String, Path, Boolean)] = statement match {
+      case d: InsertIntoDir if d.overwrite =>
+        d.storage.locationUri.map(uri => ("INSERT OVERWRITE DIRECTORY", new Path(uri), true))
+      case CreateTable(description, _, Some(_)) if !description.provider.exists(_.equalsIgnoreCase("sfbatch")) =>
+        description.storage.locationUri.map(uri => ("CREATE TABLE ... AS SELECT", new Path(uri), true))
+      case i: InsertIntoStatement if i.table.resolved =>
+        others(i.table).map(path => ("INSERT of another table", path, i.overwrite))
+      case w: InsertIntoHadoopFsRelationCommand if w.catalogTable.isEmpty =>
+        Some(("a write of files", w.outputPath, w.mode == SaveMode.Overwrite))
+      case _ => None
+    }
+  }
+
   private def ours(name: Identifier): Option[CatalogTable] =
     if (name.namespace.length == 1) OurTable.of(session, TableIdentifier(name.name, Some(name.namespace.head)))
     else None
@@ -271,12 +285,6 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     }
     above.find(isTable).orElse(if (deleted) below.find(isTable) else None)
   }
-
-  private def at(path: Path, deleted: Boolean, statement: String): Nothing =
-    throw new SfBatchException(
-      "SFBATCH_REFUSED",
-      s"$statement into '$path': it would change published files of the sfbatch table at ${tableAt(path, deleted).get}. Instead: INSERT INTO that table, or another directory."
-    )
 
   private def kept(key: String): Boolean =
     key.startsWith(

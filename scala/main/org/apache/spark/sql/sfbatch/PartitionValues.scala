@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{Column, PartitionPath, PartitionStyle, SfBatchException}
+import _root_.sfbatch.{Column, PartitionPath, SfBatchException}
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions.{AttributeReference, Cast, Literal}
 import org.apache.spark.sql.catalyst.types.DataTypeUtils.toAttributes
@@ -10,19 +10,8 @@ import org.apache.spark.sql.types.{CharType, DataType, StringType, StructField, 
 import org.apache.spark.unsafe.types.UTF8String
 import scala.util.Try
 
-/** Partition values as the metastore holds them (text), from Spark's paths, our paths and back to typed values. */
+/** Partition values as the metastore holds them (text), and as typed values. */
 object PartitionValues {
-
-  /** `x=a%2Fb/y=1`, as Spark names a partition's directory, to `Seq("a/b", "1")`. */
-  def ofSparkDirectory(directory: String): Seq[String] =
-    if (directory.isEmpty) Nil
-    else PartitionPath.values(directory)
-
-  /** The directories of a file's batch, outermost first: `Seq("a%2Fb", "1")` to `Seq("a/b", "1")`. */
-  def ofSegments(style: PartitionStyle, segments: Seq[String]): Seq[String] =
-    segments.map { segment =>
-      PartitionPath.unescape(if (style == PartitionStyle.Hive) segment.substring(segment.indexOf('=') + 1) else segment)
-    }
 
   /** A value as `PARTITION (p = '01')` gives it, as text of the column's type: `1` for an int, padded for a CHAR. Text
     * that is no such value would otherwise name the partition of NULL.

@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{PartitionStyle, SfBatchException}
+import _root_.sfbatch.{PartitionPath, PartitionStyle, SfBatchException}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.apache.spark.TaskContext
@@ -63,7 +63,7 @@ object WrittenFiles {
       length.foreach { bytes =>
         val segments = Iterator.iterate(file.getParent.getParent)(_.getParent).take(depth).map(_.getName).toList.reverse
         files += WrittenFile(
-          PartitionValues.ofSegments(style, segments),
+          PartitionPath.fromDirectories(style, segments),
           file.getName,
           bytes,
           Some(rows.getOrElse(path, 0L))
