@@ -1,11 +1,13 @@
 package sfbatch
 
 import java.io.ByteArrayInputStream
-import java.lang.reflect.InvocationTargetException
+import java.lang.reflect.{InvocationTargetException, Modifier}
 import java.util.Collections
+import org.apache.commons.lang3.ClassUtils
 import org.apache.commons.lang3.reflect.MethodUtils
 import org.apache.hadoop.fs.FileSystem
 import org.apache.hadoop.util.VersionInfo
+import scala.collection.JavaConverters._
 
 /** The one request S3A has no call for, sent by the client S3A holds and made by its request factory, so that
   * encryption, ACL and access point are the file system's own.
@@ -27,7 +29,7 @@ private[sfbatch] object S3aClient {
   def of(fs: FileSystem): S3aClient =
     if (has(fs, "getS3AInternals")) new OfSdk2(fs)
     else if (has(fs, "getAmazonS3ClientForTesting")) new OfSdk1(fs)
-    else throw unknown(fs, "getS3AInternals", null)
+    else throw unknown(fs, "getS3AInternals")
 
   /** The HTTP status of what the SDK threw; None when no answer came. */
   def status(e: Throwable): Option[Int] =
@@ -78,15 +80,20 @@ private[sfbatch] object S3aClient {
 
   private def has(target: AnyRef, method: String): Boolean = target.getClass.getMethods.exists(_.getName == method)
 
-  private def call(target: AnyRef, method: String, arguments: AnyRef*): AnyRef =
-    try MethodUtils.invokeMethod(target, method, arguments: _*)
-    catch {
-      case e: InvocationTargetException => throw e.getCause
-      case e: NoSuchMethodException => throw unknown(target, method, e)
-    }
+  /** By a public class or interface of the target's: its own class may be hidden (S3AInternals, the SDK's builders). */
+  private def call(target: AnyRef, method: String, arguments: AnyRef*): AnyRef = {
+    val own = target.getClass
+    val methods =
+      (own +: (ClassUtils.getAllSuperclasses(own).asScala ++ ClassUtils.getAllInterfaces(own).asScala).toSeq).iterator
+        .flatMap(_.getMethods)
+        .filter(m => m.getName == method && Modifier.isPublic(m.getDeclaringClass.getModifiers))
+    val types = ClassUtils.toClass(arguments: _*)
+    val found = methods.find(m => ClassUtils.isAssignable(types, m.getParameterTypes: _*))
+    try found.getOrElse(throw unknown(target, method)).invoke(target, arguments: _*)
+    catch { case e: InvocationTargetException => throw e.getCause }
+  }
 
-  private def unknown(target: AnyRef, method: String, cause: Throwable) = Store.unsupported(
-    s"${target.getClass.getName} of Hadoop ${VersionInfo.getVersion} has no $method as it is known here, so no file can be created exclusively on S3. Use Hadoop 3.3.4 or 3.4.",
-    cause
+  private def unknown(target: AnyRef, method: String) = Store.unsupported(
+    s"${target.getClass.getName} of Hadoop ${VersionInfo.getVersion} has no $method as it is known here, so no file can be created exclusively on S3. Use Hadoop 3.3.4 or 3.4."
   )
 }

@@ -33,24 +33,20 @@ object Store {
   /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED where exclusive creation is not to be had */
   def of(path: Path, conf: Configuration): Store = {
     val fs = fileSystem(path, conf)
-    scheme(fs) match {
-      case "file" => new LocalStore(fs)
-      case S3a => new S3aStore(fs)
-      case other =>
-        throw unsupported(
-          s"'$path': a table cannot lie on ${fs.getClass.getName} ($other://), where no file can be created exclusively. Put its LOCATION on file:// or s3a://."
-        )
-    }
+    if (isS3a(fs)) new S3aStore(fs)
+    else if (fs.getUri.getScheme == "file") new LocalStore(fs)
+    else
+      throw unsupported(
+        s"'$path': a table cannot lie on ${fs.getClass.getName} (${fs.getUri.getScheme}://), where no file can be created exclusively. Put its LOCATION on file:// or s3a://."
+      )
   }
 
-  /** Of the S3AFileSystem, also where `s3://` is mapped to it. */
-  val S3a = "s3a"
-
-  def isS3a(fs: FileSystem): Boolean = scheme(fs) == S3a
-
-  private def scheme(fs: FileSystem): String =
-    try fs.getScheme
-    catch { case _: UnsupportedOperationException => fs.getUri.getScheme }
+  /** Also where `s3://` is mapped to it. */
+  def isS3a(fs: FileSystem): Boolean =
+    Iterator
+      .iterate[Class[_]](fs.getClass)(_.getSuperclass)
+      .takeWhile(_ != null)
+      .exists(_.getName == "org.apache.hadoop.fs.s3a.S3AFileSystem")
 
   private def fileSystem(path: Path, conf: Configuration): FileSystem =
     try path.getFileSystem(conf)
