@@ -11,8 +11,8 @@ import scala.util.control.NonFatal
 
 /** S3 through S3A: `PUT` with `If-None-Match: *`; must never take a name for its own that another caller created.
   *
-  * Each call carries a nonce as the object's metadata: a PUT that was sent again (by us, or by the SDK below) is refused
-  * by the first one's object, and the nonce says whose that is.
+  * Each call carries a nonce as the object's metadata: a PUT that was sent again (by us, or by the SDK below) is
+  * refused by the first one's object, and the nonce says whose that is.
   */
 private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
   import S3aStore._
@@ -46,7 +46,7 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
 
   private def put(path: Path, key: String, bytes: Array[Byte]): Boolean = {
     val nonce = UUID.randomUUID().toString
-    @tailrec def attempt(number: Int): Boolean = {
+    @tailrec def attempt(number: Int, unanswered: Boolean): Boolean = {
       val failure =
         try { client.putIfAbsent(key, bytes, Nonce -> nonce); None }
         catch { case NonFatal(e) => Some(e) }
@@ -54,15 +54,16 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
         case None => true
         case Some((e: SfBatchException, _)) => throw e
         case Some((_, Some(412))) => holds(path, nonce)
-        case Some((e, Some(403))) => throw denied(path, e)
         case Some((e, Some(501))) => throw Store.unsupported(s"${fs.getUri}: ${e.getMessage}", e)
         case Some((e, status)) if number < Attempts && status.forall(passing) =>
           Thread.sleep((50L << number) + Random.nextInt(100))
-          attempt(number + 1)
+          attempt(number + 1, unanswered || status.forall(unclear))
+        case Some((e, status)) if unanswered || status.forall(unclear) => throw new NoAnswer(e.getMessage, e)
+        case Some((e, Some(403))) => throw denied(path, e)
         case Some((e, _)) => throw new IOException(e.getMessage, e)
       }
     }
-    attempt(1)
+    attempt(1, unanswered = false)
   }
 
   private def holds(path: Path, nonce: String): Boolean =
@@ -83,5 +84,8 @@ private[sfbatch] object S3aStore {
   /** Worth another try: a conflict with a PUT under way (ConditionalRequestConflict), throttling, a server in trouble.
     * No status at all, that is no answer, is too.
     */
-  private def passing(status: Int): Boolean = status == 409 || status == 429 || status >= 500
+  private def passing(status: Int): Boolean = status == 409 || status == 429 || unclear(status)
+
+  /** The object may be made all the same, by now or soon. */
+  private def unclear(status: Int): Boolean = status >= 500
 }

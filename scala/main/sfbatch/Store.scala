@@ -13,7 +13,12 @@ import scala.util.control.NonFatal
 /** The few file operations the protocol rests on; must never overwrite or delete anything of a table. */
 trait Store {
 
-  /** True for exactly one caller, ever; no reader sees half a file. Parents are made. */
+  /** True for exactly one caller, ever; no reader sees half a file. Parents are made.
+    *
+    * @throws SfBatchException
+    *   SFBATCH_STORE_FAILED, SFBATCH_NO_PERMISSION: reading tells whether it was created, unless the cause is a
+    *   [[NoAnswer]]
+    */
   def createExclusive(path: Path, bytes: Array[Byte]): Boolean
 
   /** None when there is no such file. */
@@ -85,6 +90,9 @@ object Store {
       e
     )
 }
+
+/** The store was asked and has not answered: what was asked may still be done, even after one has looked. */
+private[sfbatch] final class NoAnswer(message: String, cause: Throwable) extends IOException(message, cause)
 
 /** What every Hadoop file system does alike. */
 private[sfbatch] abstract class HadoopStore(fs: FileSystem) extends Store {
