@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ logging.getLogger("werkzeug").setLevel(logging.WARNING)
 class Request:
     method: str
     path: str
+    query: str
     headers: dict
 
 
@@ -27,6 +29,7 @@ class S3Server:
 
     def __init__(self, *buckets):
         self.requests, self.faults = [], {}
+        self._one_at_a_time = threading.Lock()  # moto looks whether the key is there, then writes: two may find it free
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -42,7 +45,7 @@ class S3Server:
         headers = {
             key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")
         }
-        self.requests.append(Request(method, path, headers))
+        self.requests.append(Request(method, path, unquote(environ["QUERY_STRING"]), headers))
         if path.startswith("/deaf/"):
             environ.pop("HTTP_IF_NONE_MATCH", None)
         faults = self.faults.get((method, path))
@@ -53,7 +56,8 @@ class S3Server:
         if fault == "lost":
             list(self._moto(environ, lambda *answer: None))
             return self._error(start_response, "503 Slow Down", "SlowDown")
-        return self._moto(environ, start_response)
+        with self._one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else nullcontext():
+            return self._moto(environ, start_response)
 
     @staticmethod
     def _error(start_response, status, code):
