@@ -27,7 +27,7 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint $(WHEEL) ## lint, Scala and Python tests on both Sparks from the built wheel, the model (side by side: neither fills 2 cores)
+test: lint $(WHEEL) build/.s3 ## lint, Scala and Python tests on both Sparks from the built wheel, the model (side by side: neither fills 2 cores)
 	@$(MAKE) --no-print-directory -j4 SIDE_BY_SIDE=yes test-scala test-python test-model
 
 test-scala: ## the Scala tests, both Sparks

@@ -51,7 +51,9 @@ lazy val sfbatch = (project in file("."))
     ).map(p => s"--add-opens=$p=ALL-UNNAMED") :+ "-Djdk.reflect.useDirectMethodHandle=false"
   )
 
-/** hadoop-aws and its AWS SDK (280 and 558 MB), for the tests against an S3 server alone; nothing is compiled against them. */
+/** hadoop-aws and its AWS SDK (280 and 558 MB), for the tests against an S3 server alone; nothing is compiled against
+  * them.
+  */
 lazy val s3 = (project in file("build/s3")).settings(
   libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(scalaBinaryVersion.value),
   autoScalaLibrary := false,

@@ -9,9 +9,9 @@ import org.apache.hadoop.util.Progressable
 
 /** S3 as the local metastore sees it: every directory is there already; must never reach the store.
   *
-  * A metastore looks whether a location is there and makes it if not. Our writers have made it, and a stock Spark makes
-  * its own: so this server needs neither hadoop-aws nor keys. It deletes nothing either: files of a dropped stock table
-  * stay.
+  * A metastore looks whether a location is there and makes it if not. Our writers have made it: so this server needs
+  * neither hadoop-aws nor keys. A stock Hive table's directory has to be made by hand, and its files stay when it is
+  * dropped.
   */
 final class UntouchedFileSystem extends FileSystem {
   private var uri: URI = _
