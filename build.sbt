@@ -34,7 +34,12 @@ lazy val sfbatch = (project in file("."))
     javacOptions ++= Seq("--release", "17"),
     Test / fork := true,
     Test / parallelExecution := false,
-    Test / javaOptions ++= Seq("-Xmx2g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC") ++ Seq(
+    Test / javaOptions ++= Seq(
+      "-Xmx2g",
+      "-XX:TieredStopAtLevel=1",
+      "-XX:ReservedCodeCacheSize=240m",
+      "-XX:+UseSerialGC"
+    ) ++ Seq(
       "java.base/java.lang",
       "java.base/java.lang.invoke",
       "java.base/java.lang.reflect",

@@ -38,14 +38,9 @@ def make_archive():
         spark = configure_spark(builder.config("spark.ui.enabled", "false")).getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
         rows = spark.range(9).selectExpr("id", "cast(id % 3 as string) day")
-        for form in ("parquet", "orc", "text"):
-            spark.sql(
-                f"CREATE TABLE {form} (id BIGINT, day STRING) USING sfbatch OPTIONS (format '{form}') PARTITIONED BY (day)"
-            )
-            rows.write.format("sfbatch").mode("append").save(f"default.{form}")
-            rows.write.format("sfbatch").mode("overwrite").save(f"default.{form}")
-            spark.sql(f"SELECT day, count(*) FROM {form} GROUP BY day ORDER BY day").collect()
-        spark.sql("CALL sfbatch.history(table => 'default.text')").collect()
+        rows.write.format("sfbatch").mode("append").partitionBy("day").save("default.t")
+        rows.write.format("sfbatch").mode("append").save("default.t")
+        spark.sql("SELECT day, count(*) FROM t GROUP BY day ORDER BY day").collect()
         load_metastore_classes(spark)
         driver = spark.sparkContext._gateway.proc
         spark.stop()

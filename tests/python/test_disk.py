@@ -1,10 +1,12 @@
 """A disk that is full, a directory one may not write to: an error by name, nothing published, and later all goes on."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -55,9 +57,12 @@ def fill(disk):
     with (filler / "bytes").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
-    with contextlib.suppress(OSError):
-        for number in range(10**6):
-            (filler / str(number)).touch()
+    names = itertools.count()
+    for _ in range(3):  # a name was seen free after one round
+        with contextlib.suppress(OSError):
+            while True:
+                (filler / str(next(names))).touch()
+        time.sleep(0.1)
     return filler
 
 

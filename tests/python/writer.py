@@ -25,6 +25,7 @@ from sfbatch.spark import jar_path
 # It tells of every connection that a kill cuts.
 logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
+JAVA = java()
 COLUMNS = [("id", "bigint"), ("item", "string")]
 SMALL = ["-Xmx256m", "-Dderby.stream.error.file=/dev/null", "-Djava.net.preferIPv4Stack=true"]
 OPENS = [
@@ -67,7 +68,7 @@ class Writer:
         env = {key: value for key, value in os.environ.items() if not key.startswith("SFBATCH_")}
         jars = installed_spark().jars
         command = [
-            java(),
+            JAVA,
             *QUICK,
             *SMALL,
             *OPENS,

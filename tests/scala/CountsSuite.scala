@@ -13,7 +13,6 @@ import scala.collection.mutable
   * tables.
   */
 class CountsSuite extends OnOneSpark {
-  override val munitTimeout = scala.concurrent.duration.Duration(120, "s")
   private val conf = {
     val c = new Configuration
     c.set("hive.metastore.uris", LocalLake.uri)

@@ -251,4 +251,22 @@ class GuardsSuite extends LakeSuite {
     assertEquals(seen(t), Set.empty[Row])
     assertEquals(parameters(whole).keys.filter(k => k.startsWith("spark.sql.statistics")).toSeq, Nil)
   }
+
+  test("a statement on a table asks the metastore a few times, not once for each rule") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")
+    sql(s"INSERT INTO $table VALUES (1, 1)")
+    val calls = org.apache.spark.metrics.source.HiveCatalogMetrics.METRIC_HIVE_CLIENT_CALLS
+    for (
+      (statement, most) <- Seq(
+        s"INSERT OVERWRITE $table VALUES (2, 1)" -> 5,
+        s"ALTER TABLE $table DROP PARTITION (p = 1)" -> 12,
+        s"ALTER TABLE $table ADD COLUMNS (x INT)" -> 12
+      )
+    ) {
+      val before = calls.getCount
+      sql(statement)
+      assert(calls.getCount - before <= most, s"${calls.getCount - before} calls: $statement")
+    }
+  }
 }

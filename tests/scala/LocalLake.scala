@@ -32,6 +32,7 @@ object LocalLake {
     conf.set("hive.metastore.schema.verification", "false")
     conf.set("hive.metastore.warehouse.dir", warehouse)
     conf.set("hive.metastore.uris", "")
+    System.setProperty("derby.language.statementCacheSize", "1000")
     System.setProperty("derby.stream.error.file", home.resolve("derby.log").toString)
     TxnDbUtil.setConfValues(conf)
     TxnDbUtil.prepDb(conf)

@@ -34,85 +34,107 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     else {
       SaveAsTableOverwrite.check(plan)
       plan.resolveOperators {
-        case command if guarded.isDefinedAt(command) => guarded(command)
+        // The metastore is asked once, not by each case.
+        case OnTable(command, name) => OurTable.of(session, name).map(onOurs(command, _)).getOrElse(command)
+        case statement => onAny.applyOrElse(statement, identity[LogicalPlan])
       }
     }
 
-  private def guarded: PartialFunction[LogicalPlan, LogicalPlan] = refused.orElse(routed)
-
-  private val refused: PartialFunction[LogicalPlan, LogicalPlan] = {
-    case Ours(TruncateTableCommand(_, None), t) =>
+  /** A command on the table `t` of ours. */
+  private def onOurs(command: RunnableCommand, t: CatalogTable): LogicalPlan = command match {
+    case TruncateTableCommand(_, None) =>
       no(
         t,
         "TRUNCATE TABLE",
         "it would delete published files",
         s"ALTER TABLE ${name(t)} DROP PARTITION (...), or INSERT OVERWRITE ${name(t)} with no rows when it has no partitions"
       )
-    case Ours(TruncateTableCommand(_, Some(_)), t) =>
+    case TruncateTableCommand(_, Some(_)) =>
       no(t, "TRUNCATE ... PARTITION", "it would delete published files", s"ALTER TABLE ${name(t)} DROP PARTITION (...)")
-    case Ours(_: LoadDataCommand, t) =>
+    case _: LoadDataCommand =>
       no(
         t,
         "LOAD DATA",
         "it would move files into a published batch",
         s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` (or orc., csv.)"
       )
-    case Ours(c: RepairTableCommand, t) =>
+    case c: RepairTableCommand =>
       no(
         t,
         c.cmd,
         "it would take batch directories for partitions",
         s"INSERT INTO ${name(t)} SELECT * FROM parquet.`<path>` for files made elsewhere"
       )
-    case Ours(_: AlterTableAddPartitionCommand, t) =>
+    case _: AlterTableAddPartitionCommand =>
       no(
         t,
         "ADD PARTITION",
         "a partition is published with its rows",
         s"INSERT OVERWRITE ${name(t)} PARTITION (...) SELECT ...; a partition with no rows is published empty"
       )
-    case Ours(_: AlterTableSetLocationCommand, t) =>
+    case _: AlterTableSetLocationCommand =>
       no(
         t,
         "SET LOCATION",
         "locations are the batches that were published",
         s"CALL sfbatch.rollback(table => '${name(t)}', to => <version>), or INSERT OVERWRITE"
       )
-    case Ours(_: AlterTableRenamePartitionCommand, t) =>
+    case _: AlterTableRenamePartitionCommand =>
       no(
         t,
         "RENAME PARTITION",
         "it would move a published batch",
         s"INSERT OVERWRITE ${name(t)} PARTITION (<new>) SELECT ... WHERE <old>, then DROP PARTITION (<old>)"
       )
-    case Ours(_: AlterTableSerDePropertiesCommand, t) =>
+    case _: AlterTableSerDePropertiesCommand =>
       no(
         t,
         "SET SERDE / SERDEPROPERTIES",
         "files already published could no longer be read",
         s"CREATE TABLE <new> USING sfbatch OPTIONS (...) AS SELECT * FROM ${name(t)}"
       )
-    case Ours(_: AnalyzeTableCommand | _: AnalyzeColumnCommand, t) =>
+    case _: AnalyzeTableCommand | _: AnalyzeColumnCommand =>
       no(
         t,
         "ANALYZE TABLE",
         "nothing would refresh statistics of the whole table",
         "nothing: every publish records the rows, files and bytes of its partitions"
       )
-    case Ours(_: AnalyzePartitionCommand, t) =>
+    case _: AnalyzePartitionCommand =>
       no(
         t,
         "ANALYZE TABLE ... PARTITION",
         "it would write back the partition as it was before a publish meanwhile",
         "nothing: every publish records the rows, files and bytes of its partitions"
       )
-    case Ours(DropTableCommand(_, _, false, true), t) =>
+    case DropTableCommand(_, _, false, true) =>
       no(
         t,
         "DROP TABLE ... PURGE",
         "files of an sfbatch table stay, with its history",
         s"DROP TABLE ${name(t)}; then delete its directory yourself"
       )
+    case AlterTableDropPartitionCommand(_, _, _, true, _) =>
+      no(
+        t,
+        "DROP PARTITION ... PURGE",
+        "its files stay, for rollback",
+        s"ALTER TABLE ${name(t)} DROP PARTITION (...) without PURGE"
+      )
+    case AlterTableSetPropertiesCommand(_, properties, false) if properties.keys.exists(kept) =>
+      keptProperty(t, properties.keys)
+    case AlterTableUnsetPropertiesCommand(_, keys, _, false) if keys.exists(kept) => keptProperty(t, keys)
+    case AlterTableDropPartitionCommand(_, specs, ifExists, false, _) =>
+      DropPartitionsCommand(t.identifier, specs, ifExists)
+    case AlterTableAddColumnsCommand(_, columns) => AddColumnsCommand(t.identifier, columns)
+    case AlterTableChangeColumnCommand(_, name, column) => ColumnCommentCommand(t.identifier, name, column)
+    case c: AlterTableSetPropertiesCommand => LockedCommand(t.identifier, c)
+    case c: AlterTableUnsetPropertiesCommand => LockedCommand(t.identifier, c)
+    case c @ AlterTableRenameCommand(_, _, false) => LockedCommand(t.identifier, c)
+    case _ => command
+  }
+
+  private val onAny: PartialFunction[LogicalPlan, LogicalPlan] = {
     case DropTable(ResolvedIdentifier(catalog, name), _, true)
         if CatalogV2Util.isSessionCatalog(catalog) && ours(name).isDefined =>
       no(
@@ -121,16 +143,6 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "files of an sfbatch table stay, with its history",
         s"DROP TABLE ${Guards.name(ours(name).get)}; then delete its directory yourself"
       )
-    case Ours(AlterTableDropPartitionCommand(_, _, _, true, _), t) =>
-      no(
-        t,
-        "DROP PARTITION ... PURGE",
-        "its files stay, for rollback",
-        s"ALTER TABLE ${name(t)} DROP PARTITION (...) without PURGE"
-      )
-    case Ours(AlterTableSetPropertiesCommand(_, properties, false), t) if properties.keys.exists(kept) =>
-      keptProperty(t, properties.keys)
-    case Ours(AlterTableUnsetPropertiesCommand(_, keys, _, false), t) if keys.exists(kept) => keptProperty(t, keys)
     case i: InsertIntoStatement if i.ifPartitionNotExists && oursIn(i.table).isDefined =>
       no(
         oursIn(i.table).get,
@@ -160,16 +172,6 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       )
     case r: ReplaceTable if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
     case r: ReplaceTableAsSelect if replaced(r.name).isDefined => ParsedGuards.noReplace(replaced(r.name).get)
-  }
-
-  private val routed: PartialFunction[LogicalPlan, LogicalPlan] = {
-    case Ours(AlterTableDropPartitionCommand(_, specs, ifExists, false, _), t) =>
-      DropPartitionsCommand(t.identifier, specs, ifExists)
-    case Ours(AlterTableAddColumnsCommand(_, columns), t) => AddColumnsCommand(t.identifier, columns)
-    case Ours(AlterTableChangeColumnCommand(_, name, column), t) => ColumnCommentCommand(t.identifier, name, column)
-    case Ours(c: AlterTableSetPropertiesCommand, t) => LockedCommand(t.identifier, c)
-    case Ours(c: AlterTableUnsetPropertiesCommand, t) => LockedCommand(t.identifier, c)
-    case Ours(c @ AlterTableRenameCommand(_, _, false), t) => LockedCommand(t.identifier, c)
     case CommentOnTable(ResolvedTable(_, _, v1: V1Table, _), comment) if OurTable.isOurs(v1.catalogTable) =>
       LockedCommand(
         v1.catalogTable.identifier,
@@ -180,9 +182,9 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       AnalyzeOthersCommand(database.getOrElse(session.sessionState.catalog.getCurrentDatabase), noScan)
   }
 
-  private object Ours {
-    def unapply(command: RunnableCommand): Option[(RunnableCommand, CatalogTable)] =
-      target(command).flatMap(OurTable.of(session, _)).map(command -> _)
+  private object OnTable {
+    def unapply(command: RunnableCommand): Option[(RunnableCommand, TableIdentifier)] =
+      target(command).map(command -> _)
 
     private def target(command: RunnableCommand): Option[TableIdentifier] = command match {
       case c: TruncateTableCommand => Some(c.tableName)
