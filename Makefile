@@ -39,7 +39,7 @@ test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa build/.s3 #
 	@failed=0
 	for spark in 3.5 4.0; do
 	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
-	  .venv/spark-$$spark/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) $(call as,python) || failed=1
+	  .venv/spark-$$spark/bin/python -m pytest -n 3 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) $(call as,python) || failed=1
 	done
 	exit $$failed
 

@@ -47,6 +47,10 @@ class Proxy:
         """The next such call is carried out; its client is cut off instead of an answer."""
         return self._rule(call, "lose", 1)
 
+    def cut(self, call, times=10**9):
+        """Such calls do not reach the server; their clients are cut off instead of an answer."""
+        return self._rule(call, "cut", times)
+
     def refuse(self, call, error, times=10**9):
         """Such calls are answered by `error` (e.g. ttypes.MetaException) and do not reach the server."""
         return self._rule(call, "refuse", times, error)
@@ -104,6 +108,8 @@ class Proxy:
                         _rest(client)
                         client.sendall(_answer(name, sequence, rule.error))
                         expecting = True
+                    elif rule.action == "cut":
+                        return
                     elif rule.action == "lose":
                         server.sendall(data + _rest(client))
                         server.recv(1 << 16)

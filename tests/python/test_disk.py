@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 from at_once import Running
 from checker import journal, problems
+from metastore_proxy import ALTER, REFUSED, Proxy
 from writer import Refusal, on_one_spark, wait_for
 
 OLD = {"1": [(1, "old")], "2": [(2, "old")]}
@@ -57,12 +57,9 @@ def fill(disk):
     with (filler / "bytes").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
-    names = itertools.count()
-    for _ in range(3):  # a name was seen free after one round
-        with contextlib.suppress(OSError):
-            while True:
-                (filler / str(next(names))).touch()
-        time.sleep(0.1)
+    with contextlib.suppress(OSError):
+        for name in itertools.count():
+            (filler / str(name)).touch()
     return filler
 
 
@@ -106,12 +103,35 @@ def test_a_disk_full_while_the_journal_is_written_is_an_error_and_the_next_write
     filler = fill(small_disk)
     paused.resume()
     code = "SFBATCH_PUBLISH_UNCLEAR.*committed" if committed else "SFBATCH_STORE_FAILED"
-    with pytest.raises(Refusal, match=f"{code}.*No space left"):
+    with pytest.raises(Refusal, match=f"{code}.*No space left") as told:
         write.result()
+    assert ("run again" in str(told.value)) is not committed
     assert ids(stock_spark, table) in ([("1", 1), ("2", 2)], *([[("1", 11), ("2", 12)]] if committed else []))
     shutil.rmtree(filler)
     writer.overwrite(table, {"3": [(3, "next")]})
     assert ids(stock_spark, table) == [*([("1", 11), ("2", 12)] if committed else [("1", 1), ("2", 2)]), ("3", 3)]
+
+
+def test_a_version_that_was_refused_before_the_disk_was_full_is_not_called_committed(
+    db, metastore, writer, writers, small_disk, stock_spark
+):
+    table = f"{db}.t"
+    writer.create(table, location=f"file:{small_disk}/t")
+    writer.overwrite(table, OLD)
+    with Proxy(metastore.uri) as proxy:
+        proxy.refuse(ALTER, REFUSED)
+        paused = writers(at="aborting=stop", uri=proxy.uri)
+        write = Running(lambda: paused.append(table, NEW))
+        paused.wait_until_stopped()
+        filler = fill(small_disk)
+        paused.resume()
+        with pytest.raises(
+            Refusal, match=r"\[SFBATCH_PUBLISH_REFUSED\] version 3 .*is closed.*No space left.*run it again"
+        ):
+            write.result()
+    shutil.rmtree(filler)
+    writer.append(table, NEW)
+    assert ids(stock_spark, table) == [("1", 1), ("1", 11), ("2", 2), ("2", 12)]
 
 
 def test_a_user_without_permission_on_the_path_is_refused_before_the_first_byte(

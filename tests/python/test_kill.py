@@ -21,9 +21,6 @@ RECOVERY = ["recover", "showing", "placed", "dropping", "shown", "done"]
 COMMITTED = STEPS.index("journalled")
 SHOWN = STEPS.index("dropping")
 
-#: The protocol is the same code on both Sparks (no line of it is Spark's): all steps on one, the telling ones on the other.
-STEPS_HERE = STEPS if installed_spark().line == "3.5" else ["written", "journalled", "shown"]
-
 OLD = {"1": [(1, "old")], "2": [(2, "old")], "3": [(3, "old")]}
 NEW = {"1": [(11, "new")], "2": [(12, "new")]}
 FRESH = {"4": [(14, "new")], "5": [(15, "new")]}
@@ -86,7 +83,8 @@ def hung_expectation(hung):
     assert hung, "no driver passed this step"
 
 
-@pytest.mark.parametrize("step", STEPS_HERE)
+@on_one_spark
+@pytest.mark.parametrize("step", STEPS)
 def test_a_driver_killed_at_a_step_of_its_write_leaves_old_or_new_and_the_next_writer_finishes(
     db, writer, writers, stock_spark, step
 ):

@@ -1,5 +1,6 @@
 """Locks that are taken, calls that land late, partitions and tables that others drop, rights that lack: nothing acknowledged is lost."""
 
+import re
 import time
 from pathlib import Path
 
@@ -174,6 +175,62 @@ def test_a_lock_whose_answer_was_lost_is_found_by_its_nonce(table, writer, write
     assert rows(table) == {**NEW, **NEWER}
 
 
+# --- what an error says, so that whoever does as it says neither loses rows nor has them twice ---
+
+
+def test_an_earlier_version_that_cannot_be_finished_is_no_version_of_mine(table, writer, writers, rows, proxy):
+    dead = writers(at="journalled=hang", user="dead")
+    Running(lambda: dead.overwrite(table, NEW))
+    wait_for_log(dead, "hangs at")
+    dead.kill()
+    proxy.cut(ALTER)
+    mine = writers(uri=proxy.uri, **{"sfbatch.publish.timeout-ms": "1000"})
+    with pytest.raises(Refusal, match=r"\[SFBATCH_METASTORE_DOWN\] .*version 3 of .*run it again"):
+        mine.append(table, {"1": [(5, "mine")]})
+    proxy.allow()
+    mine.append(table, {"1": [(5, "mine")]})
+    assert rows(table) == {**NEW, "1": [(5, "mine"), (11, "new")]}
+
+
+def test_what_was_shown_is_committed_whatever_fails_about_later_versions(table, writer, writers, rows, proxy):
+    paused = writers(at="journalled=stop", uri=proxy.uri)
+    running = Running(lambda: paused.append(table, {"1": [(5, "mine")]}))
+    paused.wait_until_stopped()
+    dead = writers(at="journalled=hang", user="bob")
+    Running(lambda: dead.overwrite(table, {"2": [(12, "bob")]}))
+    wait_for_log(dead, "hangs at")
+    dead.kill()
+    proxy.refuse(ALTER, DENIED)
+    paused.resume()
+    with pytest.raises(
+        Refusal, match=r"\[SFBATCH_PUBLISH_UNCLEAR\] version 3 .*was shown.*Do not run this again"
+    ) as told:
+        running.result()
+    assert not says_run_again(told)
+    writer.recover(table)
+    assert rows(table) == {"1": [(1, "old"), (5, "mine")], "2": [(12, "bob")]}
+
+
+def test_the_refusal_of_an_earlier_version_is_not_mine(db, table, writers, rows, client, proxy):
+    dead = writers(at="journalled=hang")
+    Running(lambda: dead.overwrite(table, NEW))
+    wait_for_log(dead, "hangs at")
+    dead.kill()
+    proxy.refuse(ALTER, REFUSED, times=3)
+    paused = writers(at="journalled=stop", uri=proxy.uri)
+    running = Running(lambda: paused.overwrite(table, NEWER))
+    paused.wait_until_stopped()
+    client.drop_partition(db, "t", ["1"], False)
+    paused.resume()
+    running.result()
+    assert rows(table) == {**OLD, **NEWER}
+
+
+def says_run_again(told):
+    rest = str(told.value).replace("Do not run this again", "")
+    return re.search("run (it |this )?again|Create it", rest)
+
+
 # --- what others do between write and publish ---
 
 
@@ -243,8 +300,9 @@ def test_a_table_others_dropped_meanwhile_is_an_error_and_its_files_stay(db, tab
     client.drop_table(db, "t", False)
     paused.resume()
     code = "SFBATCH_UNKNOWN_TABLE" if step == "written" else "SFBATCH_PUBLISH_UNCLEAR.*is committed.*renamed"
-    with pytest.raises(Refusal, match=rf"\[{code}"):
+    with pytest.raises(Refusal, match=rf"\[{code}") as told:
         running.result()
+    assert step == "written" or not says_run_again(told)
     assert len(journal(root)) == (2 if step == "written" else 3)
     with pytest.raises(Refusal, match="SFBATCH_LOCATION_OWNED"):
         writer.create(table, location=f"file:{root}")

@@ -151,6 +151,7 @@ def test_a_session_starts_it_when_there_is_none(tmp_home, run_driver):
     assert local_metastore.find(tmp_home)
 
 
+@on_one_spark
 def test_the_environment_names_another_metastore_and_nothing_is_started(metastore, tmp_path, run_driver):
     script = "from conftest import small_session; s = small_session(); print(s.sparkContext._jsc.hadoopConfiguration().get('hive.metastore.uris'), s.sql('show databases').count())"
     empty = tmp_path / "empty"
@@ -163,6 +164,7 @@ def test_the_environment_names_another_metastore_and_nothing_is_started(metastor
     assert not empty.exists()
 
 
+@on_one_spark
 def test_a_metastore_in_hive_site_is_used_and_nothing_is_started(metastore, tmp_path, run_driver):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "hive-site.xml").write_text(
@@ -198,6 +200,7 @@ def cluster():
     master.wait()
 
 
+@on_one_spark
 def test_a_cluster_without_a_metastore_is_refused_by_the_setting_that_lacks(tmp_path, run_driver, cluster):
     script = f"""
 from conftest import small_session
@@ -213,6 +216,7 @@ except Exception as error:
     assert not empty.exists()
 
 
+@on_one_spark
 def test_the_command_starts_stops_and_tells(tmp_home):
     def command(*words):
         env = {**os.environ, "SFBATCH_HOME": str(tmp_home)}

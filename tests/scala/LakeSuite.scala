@@ -5,8 +5,12 @@ import scala.util.control.NonFatal
 
 /** Ignored on the others: what it tests is the same code on all, and it is slow. */
 trait OnOneSpark extends munit.FunSuite {
-  override def munitIgnore: Boolean = !org.apache.spark.SPARK_VERSION.startsWith("3.5.")
+  override def munitIgnore: Boolean = !OnOneSpark.here
   override val munitTimeout = scala.concurrent.duration.Duration(300, "s")
+}
+
+object OnOneSpark {
+  def here: Boolean = org.apache.spark.SPARK_VERSION.startsWith("3.5.")
 }
 
 /** A suite with a database of its own in [[LocalLake]]. */

@@ -6,10 +6,15 @@ import org.apache.spark.sql.AnalysisException
   *
   * An `AnalysisException`, so that PySpark users catch `pyspark.errors.AnalysisException` with `getErrorClass()` = the
   * code, without a Java trace in the way. The codes are public for ever and listed in the README.
+  *
+  * @param detail
+  *   what happened, and the mend
+  * @param mend
+  *   a mend that is right for a caller only that has published nothing yet: "run it again"
   */
-class SfBatchException(val code: String, detail: String, cause: Throwable = null)
+class SfBatchException(val code: String, val detail: String, cause: Throwable = null, mend: String = "")
     extends AnalysisException(
-      s"[$code] $detail",
+      s"[$code] ${s"$detail $mend".trim}",
       None,
       None,
       Option(cause),
@@ -17,11 +22,17 @@ class SfBatchException(val code: String, detail: String, cause: Throwable = null
       Map.empty[String, String],
       Array.empty[org.apache.spark.QueryContext]
     ) {
-  override def getMessage: String = s"[$code] $detail"
+  override def getMessage: String = s"[$code] ${s"$detail $mend".trim}"
   override def getErrorClass: String = code
 }
 
 object Errors {
+
+  /** What happened, for a sentence that says what to do about it. */
+  def reason(e: Throwable): String = e match {
+    case known: SfBatchException => s"[${known.code}] ${known.detail}".stripSuffix(".")
+    case _ => Metastore.why(e)
+  }
   def unknownDatabase(database: String) = new SfBatchException(
     "SFBATCH_UNKNOWN_DATABASE",
     s"there is no database $database. Create it: CREATE DATABASE $database."
@@ -39,6 +50,8 @@ object Errors {
   )
   def unknownTable(database: String, name: String) = new SfBatchException(
     "SFBATCH_UNKNOWN_TABLE",
-    s"there is no table $database.$name. Create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."
+    s"there is no table $database.$name.",
+    mend =
+      s"Create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."
   )
 }

@@ -11,6 +11,10 @@ import sfbatch.Json._
   */
 final case class Tail(newest: Long, finished: Set[Long], refused: Set[Long], listedFrom: Long)
 
+/** Neither a yes nor a no: whose commit it was says what to do. */
+private[sfbatch] final class CommitUnclear(detail: String, cause: Throwable)
+    extends SfBatchException("SFBATCH_STORE_FAILED", detail, cause, "Mend the store, and run again.")
+
 /** The files under `<root>/_sfbatch`: owner, claims, versions, marks, checkpoints. Creates, never changes one. */
 final class Journal(val root: Path, val tableId: String, val store: Store) {
   private val home = new Path(root, "_sfbatch")
@@ -114,12 +118,14 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     catch {
       case e: SfBatchException => throw e
       case scala.util.control.NonFatal(e) =>
-        throw new SfBatchException(
-          "SFBATCH_JOURNAL_DAMAGED",
-          s"${entryPath(version)} cannot be read (${e.getMessage}). Restore it from a backup of the store.",
-          e
-        )
+        throw damaged(entryPath(version), e)
     }
+
+  private def damaged(path: Path, e: Throwable) = new SfBatchException(
+    "SFBATCH_JOURNAL_DAMAGED",
+    s"$path cannot be read (${e.getMessage}). Restore it from a backup of the store.",
+    e
+  )
 
   private def existing(version: Long): Entry = entry(version).getOrElse(
     throw new SfBatchException(
@@ -130,8 +136,10 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   /** The commit point: true when `entry` is now version `entry.version`.
     *
+    * @throws CommitUnclear
+    *   when nobody can tell
     * @throws SfBatchException
-    *   SFBATCH_PUBLISH_UNCLEAR when nobody can tell; after any other it never will be
+    *   when it never will be
     */
   def commit(entry: Entry): Boolean = {
     def mine = this.entry(entry.version).exists(_.nonce == entry.nonce)
@@ -139,9 +147,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     catch {
       case e: SfBatchException => // the name may have been taken before the trouble came, or be taken soon
         val late = e.getCause.isInstanceOf[NoAnswer]
-        def unclear = new SfBatchException(
-          "SFBATCH_PUBLISH_UNCLEAR",
-          s"whether version ${entry.version} was committed to $root cannot be told (${e.getMessage}). Look at CALL sfbatch.history before you run this again.",
+        def unclear = new CommitUnclear(
+          s"whether version ${entry.version} was committed to $root cannot be told (${Errors.reason(e)}).",
           e
         )
         val taken =
@@ -156,6 +163,9 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
         taken || { throw if (late) unclear else e }
     }
   }
+
+  /** Some(true): shown; Some(false): closed as refused; None: neither yet. Once told it is so for ever. */
+  def outcome(version: Long): Option[Boolean] = store.read(donePath(version)).map(_.isEmpty)
 
   /** `.done`, empty: the metastore showed it. False when it was closed as refused. */
   def markShown(version: Long): Boolean = mark(version, Array.emptyByteArray).isEmpty
@@ -187,10 +197,13 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
       .filter(p =>
         p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon
       )
-      .flatMap(p => store.read(p).toSeq.flatMap(b => parse(b).items("partitions")))
-      .map(node => (0 until node.size).map(node.get(_).asText): Seq[String])
+      .flatMap(p => store.read(p).toSeq.flatMap(readMark(p, _)))
       .toSet
   }
+
+  private def readMark(path: Path, bytes: Array[Byte]): Seq[Seq[String]] =
+    try parse(bytes).items("partitions").map(node => (0 until node.size).map(node.get(_).asText))
+    catch { case scala.util.control.NonFatal(e) => throw damaged(path, e) }
 
   // --- state ---
 

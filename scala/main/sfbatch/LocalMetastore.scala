@@ -189,7 +189,7 @@ object LocalMetastore {
       "-Dlog4j2.configurationFile=classpath:sfbatch-metastore-log4j2.properties",
       s"-Dderby.system.home=${metastoreDir(home)}",
       s"-Dderby.stream.error.file=${metastoreDir(home).resolve("derby.log")}"
-    ) ++ sys.env.get("SFBATCH_METASTORE_JAVA_OPTIONS").toList.flatMap(_.split(' ')).filter(_.nonEmpty) ++ List(
+    ) ++ javaOptions.toList.flatMap(_.trim.split("\\s+")).filter(_.nonEmpty) ++ List(
       "sfbatch.LocalMetastore",
       "serve"
     )
@@ -252,6 +252,8 @@ object LocalMetastore {
     else s"$own:${sys.props("java.class.path")}"
   }
 
+  private def javaOptions = sys.env.get("SFBATCH_METASTORE_JAVA_OPTIONS")
+
   private def failed(home: Path, logStart: Long, how: String): SfBatchException = {
     val all = Try(Files.readAllBytes(logFile(home))).getOrElse(Array.empty[Byte])
     val log = new String(all.drop(math.min(logStart, all.length.toLong).toInt), UTF_8)
@@ -266,6 +268,7 @@ object LocalMetastore {
         "SFBATCH_METASTORE_FAILED",
         s"the local metastore under $home $how. The end of ${logFile(home)}:\n" +
           log.linesIterator.toVector.takeRight(20).mkString("\n") +
+          javaOptions.fold("")(options => s"\nIt was started with SFBATCH_METASTORE_JAVA_OPTIONS=$options") +
           "\nSet SFBATCH_METASTORE_URI to use another metastore, SFBATCH_HOME for another directory."
       )
   }

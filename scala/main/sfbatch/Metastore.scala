@@ -43,6 +43,10 @@ final class Overtaken extends MetastoreFailure("a later version is shown", null)
   * restart.
   */
 final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySeconds) extends AutoCloseable {
+
+  /** How long a change without an answer is looked for before its sender gives up. */
+  val unclearMs: Long = hiveConf.getLong("sfbatch.publish.timeout-ms", 120000)
+
   private var connected: Option[(HiveMetaStoreClient, ThriftHiveMetastore.Iface)] = None
 
   private def client: ThriftHiveMetastore.Iface = connected match {

@@ -56,7 +56,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     if (id != table.id)
       throw new SfBatchException(
         "SFBATCH_TABLE_ID_MISMATCH",
-        s"table $table now has id $id, not ${table.id}: it was dropped and made anew while this write ran. Nothing was published; run it again."
+        s"table $table now has id $id, not ${table.id}: it was dropped and made anew while this write ran.",
+        mend = "Nothing was published; run it again."
       )
     now
   }
@@ -86,7 +87,8 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
     * @param unclear
     *   called once, before it goes on after an answer that did not come
     * @throws Vanished;
-    *   Overtaken; Denied; Refused after three refusals; SfBatchException SFBATCH_PUBLISH_UNCLEAR after two minutes
+    *   Overtaken; Denied; Refused after three refusals; SfBatchException SFBATCH_METASTORE_DOWN after
+    *   `sfbatch.publish.timeout-ms`
     */
   def show(
       version: Long,
@@ -112,11 +114,12 @@ final class Publisher(table: Table, journal: Journal, metastore: Metastore) {
       catch {
         case e: Unclear =>
           if (unclearSince == 0) { unclear(); unclearSince = System.nanoTime() }
-          else if (System.nanoTime() - unclearSince > 120L * 1000000000L)
+          else if (System.nanoTime() - unclearSince > metastore.unclearMs * 1000000L)
             throw new SfBatchException(
-              "SFBATCH_PUBLISH_UNCLEAR",
-              s"the metastore does not answer (${e.getMessage}); version $version of $table is committed. Do not run this again: the next writer, or CALL sfbatch.recover(table => '$table'), finishes it.",
-              e
+              "SFBATCH_METASTORE_DOWN",
+              s"the metastore has not answered for ${metastore.unclearMs / 1000} s whether it shows version $version of $table (${e.getMessage}).",
+              e,
+              "Nothing of this operation was published: run it again when the metastore answers."
             )
           Thread.sleep(500)
         case e: Refused =>

@@ -136,6 +136,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
   def show(entry: Entry, known: Option[Map[Seq[String], Observed]], markFirst: Boolean): Boolean = {
     val targets = entry.changes.map(c => c.values -> c.to).toMap
     val before = journal.snapshot(entry.version - 1)
+    if (entry.operation != "abort") failed = None
     def isNew(values: Seq[String]) = !before.partitions.contains(values) || before.dropped.contains(values)
     try {
       if (Recovery.showsPartitions(entry) && targets.nonEmpty) {

@@ -23,7 +23,8 @@ private[sfbatch] object Step {
           case "halt" => if (times == n) Runtime.getRuntime.halt(137)
           case "stop" =>
             if (times == n) {
-              new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor(); ()
+              new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor()
+              Thread.sleep(500) // the signal reaches this thread only after the main thread has got it
             }
           case "hang" => if (times >= n) { System.err.println(s"hangs at $step"); Thread.sleep(Long.MaxValue) }
           case other =>

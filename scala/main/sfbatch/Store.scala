@@ -78,8 +78,9 @@ object Store {
       case e: IOException =>
         throw new SfBatchException(
           "SFBATCH_STORE_FAILED",
-          s"$what: ${e.getMessage}. Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again.",
-          e
+          s"$what: ${e.getMessage}.",
+          e,
+          "Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again."
         )
     }
 

@@ -81,8 +81,8 @@ private[sfbatch] final class TableCreation(
         while (!there && System.nanoTime() < deadline) Thread.sleep(500)
         if (!there)
           throw new SfBatchException(
-            "SFBATCH_PUBLISH_UNCLEAR",
-            s"the metastore did not answer whether it created ${hive.getDbName}.${hive.getTableName} (${e.getMessage}). Look, and run CREATE TABLE again.",
+            "SFBATCH_METASTORE_DOWN",
+            s"the metastore has not answered for a minute whether it created ${hive.getDbName}.${hive.getTableName} (${e.getMessage}). No row was written: look, and run it again.",
             e
           )
     }

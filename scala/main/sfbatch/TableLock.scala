@@ -48,10 +48,11 @@ final class TableLock(
           catch { case _: NoSuchLockException => () }
         }
       catch {
-        case NonFatal(e) =>
+        case e @ (NonFatal(_) | _: InterruptedException) => // what the body came to must not be lost
           TableLock.log.warn(
             s"lock $id of table $tableId was not released (${e.getMessage}); it will be taken for dead."
           )
+          if (e.isInstanceOf[InterruptedException]) Thread.currentThread.interrupt()
       }
     }
     held = None

@@ -1,5 +1,7 @@
 package sfbatch
 
+import scala.util.control.NonFatal
+
 /** Steps 5 to 10 for any operation: lock, recover, decide, journal, publish, done. */
 final class Transaction(
     table: Table,
@@ -64,7 +66,7 @@ final class Transaction(
             operation = operation,
             changes = asked.changes.map(c => c.copy(to = c.to.map(_.copy(version = draft.version))))
           )
-          if (!journal.commit(entry)) attempt()
+          if (!commit(entry)) attempt()
           else {
             Step("journalled", entry.version)
             def settleAgain() = recovery.settle(_ => entry.changes.map(_.values).toSet)
@@ -81,7 +83,7 @@ final class Transaction(
                 case Some(e) =>
                   // Paused before the abort's call? Then it may have hidden a later version (docs/adr/0103).
                   try settleAgain()
-                  catch { case scala.util.control.NonFatal(second) => e.addSuppressed(second) }
+                  catch { case NonFatal(second) => e.addSuppressed(second) }
                   throw new SfBatchException(
                     if (e.isInstanceOf[Denied]) "SFBATCH_NO_PERMISSION" else "SFBATCH_PUBLISH_REFUSED",
                     s"the metastore refused to show version ${entry.version} of $table (${e.getMessage}). The version is closed; readers see what they saw before.",
@@ -106,37 +108,66 @@ final class Transaction(
     if (!same)
       throw new SfBatchException(
         "SFBATCH_TABLE_ID_MISMATCH",
-        s"the columns or the format of $table are not those this write began with. Nothing was published; run it again."
+        s"the columns or the format of $table are not those this write began with.",
+        mend = "Nothing was published; run it again."
       )
   }
 
+  private def commit(entry: Entry): Boolean =
+    try journal.commit(entry)
+    catch {
+      case e: CommitUnclear =>
+        throw new SfBatchException(
+          "SFBATCH_PUBLISH_UNCLEAR",
+          s"${e.detail} Look at CALL sfbatch.history before you run this again.",
+          e
+        )
+    }
+
   /** Trouble after the commit must not read as if nothing had happened: run again, an append would add its rows twice.
+    * Nor as if all had, when the version was closed: its rows would be nowhere. What became of it says its mark.
     */
   private def committed[T](entry: Entry)(body: => T): T =
     try body
     catch {
-      case e: SfBatchException if !Transaction.saysItself(e.code) =>
-        val gone = Set("SFBATCH_UNKNOWN_TABLE", "SFBATCH_TABLE_ID_MISMATCH")(e.code)
-        throw new SfBatchException(
-          "SFBATCH_PUBLISH_UNCLEAR",
-          s"version ${entry.version} of $table is committed, and readers may see it or not yet (${e.getMessage}). Do not run this again: " +
-            (if (gone)
-               "the table was dropped or renamed meanwhile; under its new name the next writer, or CALL sfbatch.recover, finishes it."
-             else s"the next writer, or CALL sfbatch.recover(table => '$table'), finishes it."),
-          e
-        )
+      case e: InterruptedException => // Spark's own, when a query is stopped: as it is
+        Transaction.log.warn(s"interrupted: version ${entry.version} of $table is committed; ${finishes(entry)}")
+        throw e
+      case NonFatal(e) =>
+        val outcome =
+          try journal.outcome(entry.version)
+          catch { case NonFatal(second) => e.addSuppressed(second); None }
+        throw told(entry, outcome, e)
     }
+
+  private def told(entry: Entry, outcome: Option[Boolean], e: Throwable) = {
+    val version = s"version ${entry.version} of $table"
+    val reason = Errors.reason(e)
+    val (code, detail) = outcome match {
+      case Some(false) =>
+        "SFBATCH_PUBLISH_REFUSED" ->
+          s"$version is closed: readers do not see it, or not for long ($reason). Mend what this says, and run it again."
+      case Some(true) =>
+        "SFBATCH_PUBLISH_UNCLEAR" ->
+          s"$version is committed and was shown, but what others did meanwhile could not be settled ($reason). Do not run this again: the next writer, or CALL sfbatch.recover(table => '$table'), settles it."
+      case None =>
+        "SFBATCH_PUBLISH_UNCLEAR" ->
+          s"$version is committed, and readers may see it or not yet ($reason). Do not run this again: ${finishes(entry)}"
+    }
+    new SfBatchException(code, detail, e)
+  }
+
+  private def finishes(entry: Entry) =
+    s"the next writer, or CALL sfbatch.recover(table => '$table'), finishes it, under its new name if it was renamed; CALL sfbatch.history says so if it was aborted instead."
 }
 
 object Transaction {
 
-  /** Errors that tell what became of the version. */
-  private val saysItself = Set("SFBATCH_PUBLISH_UNCLEAR", "SFBATCH_PUBLISH_REFUSED", "SFBATCH_RECOVERY_NEEDED")
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Transaction")
 
   /** Losing a checkpoint loses speed only, so trouble here is no trouble of the write's. */
   def checkpoint(journal: Journal, version: Long): Unit =
     if (version % Journal.CheckpointEvery == 0)
       try journal.writeCheckpoint(journal.snapshot(version))
-      catch { case scala.util.control.NonFatal(e) => log.warn(s"checkpoint $version was not written: ${e.getMessage}") }
+      catch { case NonFatal(e) => log.warn(s"checkpoint $version was not written: ${e.getMessage}") }
 }
