@@ -28,14 +28,14 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint $(WHEEL) ## lint, Scala and Python tests on both Sparks from the built wheel, side by side
+test: lint $(WHEEL) build/.s3 ## lint, Scala and Python tests on both Sparks from the built wheel, side by side
 	@$(MAKE) --no-print-directory -j3 SIDE_BY_SIDE=yes test-scala test-python
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test $(call as,scala)
 
-test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa ## the Python tests, both Sparks; choose with PYTEST='-k history'
+test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
 	@failed=0
 	for spark in 3.5 4.0; do
 	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
@@ -100,6 +100,11 @@ build/.jars: $(SCALA)
 	$(call say,compiling for Spark 3.5 and 4.0 (the first time Spark is fetched))
 	project/sbt +package
 	mkdir -p build
+	touch $@
+
+build/.s3: build.sbt
+	$(call say,fetching hadoop-aws and the AWS SDKs for the S3 tests (the first time 840 MB))
+	project/sbt +s3/classPath
 	touch $@
 
 $(WHEEL): build/.jars $(PY) .venv/lint/.installed

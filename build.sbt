@@ -6,6 +6,7 @@ ThisBuild / scalaVersion := "2.12.18"
 
 val sparkFor = Map("2.12" -> "3.5.6", "2.13" -> "4.0.2")
 val sparkVersion = Def.setting(sparkFor(scalaBinaryVersion.value))
+val hadoopFor = Map("2.12" -> "3.3.4", "2.13" -> "3.4.1") // Spark's own
 val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."))
 
 lazy val sfbatch = (project in file("."))
@@ -54,3 +55,15 @@ lazy val sfbatch = (project in file("."))
       "java.base/sun.util.calendar"
     ).map(p => s"--add-opens=$p=ALL-UNNAMED") :+ "-Djdk.reflect.useDirectMethodHandle=false"
   )
+
+/** hadoop-aws and its AWS SDK (280 and 558 MB), for the tests against an S3 server alone; nothing is compiled against
+  * them.
+  */
+lazy val s3 = (project in file("build/s3")).settings(
+  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(scalaBinaryVersion.value),
+  autoScalaLibrary := false,
+  TaskKey[Unit]("classPath", "writes build/s3-<Spark version>.classpath") := IO.write(
+    baseDirectory.value.getParentFile / s"s3-${sparkBinary.value}.classpath",
+    (Compile / managedClasspath).value.map(_.data).mkString(":")
+  )
+)

@@ -20,7 +20,7 @@ class BatchCommitterSuite extends munit.FunSuite {
   private final class Writer(root: Path, batchId: BatchId) {
     val job: Job = {
       val conf = new Configuration()
-      BatchCommitProtocol.configure(conf, batchId)
+      BatchCommitProtocol.configure(conf, new org.apache.hadoop.fs.Path(root.toUri), batchId)
       Job.getInstance(conf)
     }
     FileOutputFormat.setOutputPath(job, new org.apache.hadoop.fs.Path(root.toUri))

@@ -26,7 +26,7 @@ class CommitSuite extends LakeSuite {
     private val table = warehouse.table(db, name.stripPrefix(s"$db."))
     private val write = warehouse.begin(table, _root_.sfbatch.WriteOptions(append = false)).toOption.get
     private val conf = new Configuration(spark.sparkContext.hadoopConfiguration)
-    BatchCommitProtocol.configure(conf, write.batchId)
+    BatchCommitProtocol.configure(conf, table.root, write.batchId)
     private val job = Job.getInstance(conf)
     FileOutputFormat.setOutputPath(job, table.root)
     private val protocol = BatchCommitProtocol(table, write.batchId, java.util.UUID.randomUUID.toString)

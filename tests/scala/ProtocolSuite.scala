@@ -239,10 +239,10 @@ class ProtocolSuite extends munit.FunSuite {
     val table = create()
     val files = journal(table)
     def entry = Recovery.draft(table, warehouse.caller, "write", files.snapshot(files.tail().newest))
-    def failing(reads: Boolean) = new Store {
+    def failing(failure: java.io.IOException, creates: Boolean = true, reads: Boolean = true) = new Store {
       def createExclusive(path: Path, bytes: Array[Byte]): Boolean = Store.guarded("the test") {
-        files.store.createExclusive(path, bytes)
-        throw new java.io.IOException("after it was made")
+        if (creates) files.store.createExclusive(path, bytes)
+        throw failure
       }
       def read(path: Path): Option[Array[Byte]] =
         if (reads) files.store.read(path) else Store.guarded("the test")(throw new java.io.IOException("no answer"))
@@ -251,14 +251,16 @@ class ProtocolSuite extends munit.FunSuite {
       def makeDirectory(path: Path): Unit = files.store.makeDirectory(path)
       def qualified(path: Path): Path = files.store.qualified(path)
     }
-    def commit(reads: Boolean, entry: Entry) = new Journal(table.root, table.id, failing(reads)).commit(entry)
+    def commit(store: Store, entry: Entry) = new Journal(table.root, table.id, store).commit(entry)
+    def code(store: Store, entry: Entry) = intercept[SfBatchException](commit(store, entry)).code
+    val failed = new java.io.IOException("after it was made")
+    val silent = new NoAnswer("the store is silent", null)
     val second = entry
-    assert(commit(reads = true, second))
-    assertEquals(
-      intercept[SfBatchException](commit(reads = true, second.copy(nonce = "other"))).code,
-      "SFBATCH_STORE_FAILED"
-    )
-    intercept[CommitUnclear](commit(reads = false, entry))
+    assert(commit(failing(failed), second))
+    assertEquals(code(failing(failed), second.copy(nonce = "other")), "SFBATCH_STORE_FAILED")
+    intercept[CommitUnclear](commit(failing(silent, creates = false), entry))
+    assert(commit(failing(silent), entry))
+    intercept[CommitUnclear](commit(failing(failed, reads = false), entry))
   }
 
   test("a txn is published once") {

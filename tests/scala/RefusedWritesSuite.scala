@@ -111,7 +111,7 @@ class RefusedWritesSuite extends DayTables {
     refused("SFBATCH_BAD_OPTION", "compression", "brotlix")(
       save(rows, table, "append", "compression" -> "brotlix")
     )
-    refused("SFBATCH_STORE_UNSUPPORTED", "file://")(
+    refused("SFBATCH_STORE_UNSUPPORTED", "hadoop-aws")(
       sql("CREATE TABLE default.away (n INT) USING sfbatch LOCATION 's3a://x/y'")
     )
     refused("SFBATCH_UNKNOWN_DATABASE", "nowhere")(sql("CALL sfbatch.history('nowhere.t')"))

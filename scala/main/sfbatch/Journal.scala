@@ -134,25 +134,33 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     )
   )
 
-  /** The commit point: true when `entry` is now version `entry.version`. @throws CommitUnclear, SfBatchException */
+  /** The commit point: true when `entry` is now version `entry.version`.
+    *
+    * @throws CommitUnclear
+    *   when nobody can tell
+    * @throws SfBatchException
+    *   when it never will be
+    */
   def commit(entry: Entry): Boolean = {
     def mine = this.entry(entry.version).exists(_.nonce == entry.nonce)
     try store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || mine
     catch {
-      case e: SfBatchException => // the name may have been taken before the trouble came
+      case e: SfBatchException => // the name may have been taken before the trouble came, or be taken soon
+        val late = e.getCause.isInstanceOf[NoAnswer]
+        def unclear = new CommitUnclear(
+          s"whether version ${entry.version} was committed to $root cannot be told (${Errors.reason(e)}).",
+          e
+        )
         val taken =
           try mine
           catch {
-            case second: SfBatchException if second.code == "SFBATCH_NO_PERMISSION" =>
+            case second: SfBatchException if second.code == "SFBATCH_NO_PERMISSION" && !late =>
               false // nor was there a right to write
             case second: SfBatchException =>
               e.addSuppressed(second)
-              throw new CommitUnclear(
-                s"whether version ${entry.version} was committed to $root cannot be told (${Errors.reason(e)}).",
-                e
-              )
+              throw unclear
           }
-        taken || { throw e }
+        taken || { throw if (late) unclear else e }
     }
   }
 

@@ -94,7 +94,9 @@ private[sfbatch] object LocalMetastoreServer {
       "datanucleus.connectionPoolingType" -> "HikariCP",
       "datanucleus.schema.autoCreateAll" -> "true",
       "hive.metastore.schema.verification" -> "false",
-      "hive.async.log.enabled" -> "false"
+      "hive.async.log.enabled" -> "false",
+      "fs.s3a.impl" -> classOf[UntouchedFileSystem].getName,
+      "fs.s3.impl" -> classOf[UntouchedFileSystem].getName
     ).foreach { case (key, value) => conf.set(key, value) }
     conf
   }

@@ -6,14 +6,19 @@ import java.nio.file.attribute.PosixFilePermissions
 import java.nio.file.{AccessDeniedException, FileAlreadyExistsException, Files, Paths, StandardOpenOption}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.permission.FsPermission
-import org.apache.hadoop.fs.{FileStatus, FileSystem, Path}
+import org.apache.hadoop.fs.{FileStatus, FileSystem, Path, UnsupportedFileSystemException}
 import org.apache.hadoop.security.AccessControlException
 import scala.util.control.NonFatal
 
 /** The few file operations the protocol rests on; must never overwrite or delete anything of a table. */
 trait Store {
 
-  /** True for exactly one caller, ever; no reader sees half a file. Parents are made. */
+  /** True for exactly one caller, ever; no reader sees half a file. Parents are made.
+    *
+    * @throws SfBatchException
+    *   SFBATCH_STORE_FAILED, SFBATCH_NO_PERMISSION: reading tells whether it was created, unless the cause is a
+    *   [[NoAnswer]]
+    */
   def createExclusive(path: Path, bytes: Array[Byte]): Boolean
 
   /** None when there is no such file. */
@@ -32,19 +37,35 @@ object Store {
 
   /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED where exclusive creation is not to be had */
   def of(path: Path, conf: Configuration): Store = {
-    val fs =
-      try path.getFileSystem(conf)
-      catch { // no class for it, or one whose jar is not there
-        case e @ (_: IOException | _: RuntimeException) => throw unsupported(path, path.toUri.getScheme, e)
-      }
-    if (fs.getScheme == "file") new LocalStore(fs) else throw unsupported(path, fs.getScheme, null)
+    val fs = fileSystem(path, conf)
+    if (isS3a(fs)) new S3aStore(fs)
+    else if (fs.getUri.getScheme == "file") new LocalStore(fs)
+    else
+      throw unsupported(
+        s"'$path': a table cannot lie on ${fs.getClass.getName} (${fs.getUri.getScheme}://), where no file can be created exclusively. Put its LOCATION on file:// or s3a://."
+      )
   }
 
-  private def unsupported(path: Path, scheme: String, cause: Throwable) = new SfBatchException(
-    "SFBATCH_STORE_UNSUPPORTED",
-    s"'$path': tables on $scheme:// cannot be written by this release, which knows local disk only. Put the table's LOCATION on file://.",
-    cause
-  )
+  /** Also where `s3://` is mapped to it. */
+  def isS3a(fs: FileSystem): Boolean =
+    Iterator
+      .iterate[Class[_]](fs.getClass)(_.getSuperclass)
+      .takeWhile(_ != null)
+      .exists(_.getName == "org.apache.hadoop.fs.s3a.S3AFileSystem")
+
+  private def fileSystem(path: Path, conf: Configuration): FileSystem =
+    try path.getFileSystem(conf)
+    catch {
+      case e: UnsupportedFileSystemException => throw unsupported(s"'$path': ${e.getMessage}.", e)
+      case e: RuntimeException if e.getCause.isInstanceOf[ClassNotFoundException] =>
+        throw unsupported(
+          s"'$path': ${e.getCause.getMessage}. Give Spark the jar of that file system; for s3a:// hadoop-aws of Spark's Hadoop, ${org.apache.hadoop.util.VersionInfo.getVersion}, and its AWS SDK.",
+          e
+        )
+    }
+
+  def unsupported(detail: String, cause: Throwable = null) =
+    new SfBatchException("SFBATCH_STORE_UNSUPPORTED", detail, cause)
 
   /** File system trouble in the product's words; everything else as it is. */
   def guarded[T](what: => String)(body: => T): T =
@@ -71,11 +92,39 @@ object Store {
     )
 }
 
+/** The store was asked and has not answered: what was asked may still be done, even after one has looked. */
+private[sfbatch] final class NoAnswer(message: String, cause: Throwable) extends IOException(message, cause)
+
+/** What every Hadoop file system does alike. */
+private[sfbatch] abstract class HadoopStore(fs: FileSystem) extends Store {
+
+  def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+    try {
+      val in = fs.open(path)
+      try Some(in.readAllBytes())
+      finally in.close()
+    } catch { case _: FileNotFoundException => None }
+  }
+
+  def list(directory: Path): Seq[FileStatus] = Store.guarded(s"cannot list $directory") {
+    try fs.listStatus(directory).toSeq
+    catch { case _: FileNotFoundException => Seq.empty }
+  }
+
+  def exists(path: Path): Boolean = Store.guarded(s"cannot look for $path")(fs.exists(path))
+
+  def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path") {
+    if (!fs.mkdirs(path)) throw new IOException("mkdirs failed")
+  }
+
+  def qualified(path: Path): Path = path.makeQualified(fs.getUri, fs.getWorkingDirectory) // may be another system's
+}
+
 /** Local disk: a temporary file, fsync, and a hard link, which fails if the name exists.
   *
   * `CREATE_NEW` followed by a write would show torn files (design, section 2).
   */
-private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
+private[sfbatch] final class LocalStore(fs: FileSystem) extends HadoopStore(fs) {
 
   private def local(path: Path) = Paths.get(path.toUri.getPath)
 
@@ -121,17 +170,12 @@ private[sfbatch] final class LocalStore(fs: FileSystem) extends Store {
     finally channel.close()
   }
 
-  def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+  override def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
     try Some(Files.readAllBytes(local(path)))
     catch { case _: java.nio.file.NoSuchFileException => None }
   }
 
-  def list(directory: Path): Seq[FileStatus] = Store.guarded(s"cannot list $directory") {
-    try fs.listStatus(directory).toSeq
-    catch { case _: FileNotFoundException => Seq.empty }
-  }
+  override def exists(path: Path): Boolean = Files.exists(local(path))
 
-  def exists(path: Path): Boolean = Files.exists(local(path))
-  def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(make(local(path)))
-  def qualified(path: Path): Path = path.makeQualified(fs.getUri, fs.getWorkingDirectory) // may be another system's
+  override def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path")(make(local(path)))
 }

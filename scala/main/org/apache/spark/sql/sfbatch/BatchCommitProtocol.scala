@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets.UTF_8
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.apache.hadoop.mapreduce.{JobContext, OutputCommitter, TaskAttemptContext}
+import org.apache.hadoop.mapreduce.lib.output.PathOutputCommitter
 import org.apache.spark.internal.io.{FileCommitProtocol, FileNameSpec, HadoopMapReduceCommitProtocol}
 import org.apache.spark.internal.io.FileCommitProtocol.TaskCommitMessage
 import scala.collection.mutable
@@ -24,12 +25,15 @@ final class BatchCommitProtocol(
 ) extends HadoopMapReduceCommitProtocol(jobId, root, false) {
   import BatchCommitProtocol.Committed
 
-  @transient private var committer: BatchCommitter = _
+  @transient private var committer: PathOutputCommitter = _
   @transient private var store: Store = _
   @transient private var files: mutable.ArrayBuffer[String] = _
 
   override protected def setupCommitter(context: TaskAttemptContext): OutputCommitter = {
-    committer = new BatchCommitter(new Path(root), context)
+    val path = new Path(root)
+    committer =
+      if (MagicCommitter.isFor(path, context.getConfiguration)) MagicCommitter(path, batchId, context)
+      else new BatchCommitter(path, context)
     committer
   }
 
@@ -52,7 +56,7 @@ final class BatchCommitProtocol(
       throw new IllegalStateException(s"'$relative' is not ${partitionColumns.size + 1} directories deep")
     files += relative
     val file = new Path(committer.getWorkPath, relative)
-    store.makeDirectory(file.getParent)
+    if (committer.isInstanceOf[BatchCommitter]) store.makeDirectory(file.getParent)
     file.toString
   }
 
@@ -64,31 +68,43 @@ final class BatchCommitProtocol(
     named(context)
   }
 
-  private[sfbatch] def named(context: TaskAttemptContext): TaskCommitMessage =
-    new TaskCommitMessage(Committed(committer.getCommittedTaskPath(context).toString, files.toList))
+  private[sfbatch] def named(context: TaskAttemptContext): TaskCommitMessage = committer match {
+    case renaming: BatchCommitter =>
+      new TaskCommitMessage(Committed(renaming.getCommittedTaskPath(context).toString, files.toList))
+    case _ => FileCommitProtocol.EmptyTaskCommitMessage // S3A itself keeps which uploads are a committed task's
+  }
 
   private[sfbatch] def committed(context: TaskAttemptContext): TaskCommitMessage = {
     committer.commitTask(context)
     named(context)
   }
 
+  override def commitJob(context: JobContext, tasks: Seq[TaskCommitMessage]): Unit = {
+    move(context.getConfiguration, tasks.map(_.obj).collect { case committed: Committed => committed })
+    committer.commitJob(context)
+    MagicCommitter.clean(new Path(root), batchId, context.getConfiguration)
+  }
+
+  override def abortJob(context: JobContext): Unit = {
+    super.abortJob(context)
+    MagicCommitter.clean(new Path(root), batchId, context.getConfiguration)
+  }
+
   /** Stock Hadoop merges directories; two jobs that create the same parent then end one inside the other. Files are
     * moved one by one.
     */
-  override def commitJob(context: JobContext, tasks: Seq[TaskCommitMessage]): Unit = {
-    val fs = new Path(root).getFileSystem(context.getConfiguration)
+  private def move(conf: Configuration, tasks: Seq[Committed]): Unit = {
+    val fs = new Path(root).getFileSystem(conf)
     val moves = for {
       task <- tasks
-      committed = task.obj.asInstanceOf[Committed]
-      file <- committed.files
-    } yield new Path(committed.directory, file) -> new Path(root, file)
-    val store = Store.of(new Path(root), context.getConfiguration)
+      file <- task.files
+    } yield new Path(task.directory, file) -> new Path(root, file)
+    val store = Store.of(new Path(root), conf)
     moves.map(_._2.getParent).distinct.foreach(store.makeDirectory)
     moves.foreach { case (from, to) =>
       // A writer may never have made the file it asked for (ORC without rows).
       if (!fs.rename(from, to) && fs.exists(from)) throw new IOException(s"cannot rename $from to $to")
     }
-    committer.commitJob(context)
   }
 }
 
@@ -98,11 +114,12 @@ object BatchCommitProtocol {
   def apply(table: Table, batchId: BatchId, jobId: String): BatchCommitProtocol =
     new BatchCommitProtocol(jobId, table.root.toString, table.style, table.partitionColumns.map(_.name), batchId)
 
-  /** Settings under which [[BatchCommitter]] is safe, for the job of this batch. */
-  def configure(conf: Configuration, batchId: BatchId): Unit = {
+  /** Settings under which the committers are safe, for the job of this batch. */
+  def configure(conf: Configuration, root: Path, batchId: BatchId): Unit = {
     conf.setInt("mapreduce.fileoutputcommitter.algorithm.version", 1)
     conf.setBoolean("mapreduce.fileoutputcommitter.marksuccessfuljobs", false)
     conf.setInt("mapreduce.job.application.attempt.id", attempt(batchId))
+    if (MagicCommitter.isFor(root, conf)) MagicCommitter.configure(conf, batchId)
   }
 
   /** Seconds since 2000: distinct for distinct batch IDs until 2068. */

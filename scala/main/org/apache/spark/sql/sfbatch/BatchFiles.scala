@@ -58,7 +58,7 @@ final class BatchFiles(session: Session, table: Table, conf: Configuration) {
     if (files.isEmpty) Nil
     else {
       val jobConf = new Configuration(conf)
-      BatchCommitProtocol.configure(jobConf, batchId)
+      BatchCommitProtocol.configure(jobConf, table.root, batchId)
       val job = Job.getInstance(jobConf)
       FileOutputFormat.setOutputPath(job, table.root)
       val protocol = BatchCommitProtocol(table, batchId, UUID.randomUUID.toString)

@@ -40,6 +40,7 @@ final case class BatchWriteCommand(
     val warehouse = Warehouses.of(session)
     val table = warehouse.table(catalogTable.database, catalogTable.identifier.table)
     WriteChecks.unchanged(table, catalogTable)
+    MagicCommitter.check(table.root, warehouse.conf)
     val declared = declaredPartitions(session, table)
     warehouse.begin(table, parameters.options(append)) match {
       case Left(done) => BatchMetrics.report(session, metrics, table, Nil, done)

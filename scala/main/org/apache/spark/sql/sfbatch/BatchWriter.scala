@@ -22,7 +22,7 @@ final class BatchWriter(
 ) {
   def configuration(batchId: BatchId): Configuration = {
     val conf = session.sessionState.newHadoopConfWithOptions(format.options)
-    BatchCommitProtocol.configure(conf, batchId)
+    BatchCommitProtocol.configure(conf, table.root, batchId)
     conf
   }
 

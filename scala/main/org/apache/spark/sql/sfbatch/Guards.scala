@@ -13,6 +13,7 @@ import org.apache.spark.sql.catalyst.analysis.{
 import org.apache.spark.sql.catalyst.catalog.{CatalogTable, HiveTableRelation}
 import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.catalyst.rules.Rule
+import org.apache.spark.sql.catalyst.trees.TreeNodeTag
 import org.apache.spark.sql.connector.catalog.{CatalogV2Util, Identifier, V1Table}
 import org.apache.spark.sql.execution.command._
 import org.apache.spark.sql.execution.datasources.{CreateTable, InsertIntoHadoopFsRelationCommand}
@@ -235,8 +236,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     */
   private object FilesIntoOurs {
     def unapply(statement: LogicalPlan): Option[(String, Path, Path)] = for {
-      (name, path, deleted) <- written(statement)
-      root <- tableAt(path, deleted)
+      (name, path, deleted) <- written(statement) if statement.getTagValue(Guards.Clear).isEmpty
+      root <- tableAt(path, deleted).orElse { statement.setTagValue(Guards.Clear, ()); None }
     } yield (name, path, root)
 
     private def written(statement: LogicalPlan): Option[(String, Path, Boolean)] = statement match {
@@ -324,6 +325,12 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
 }
 
 object Guards {
+
+  /** On a statement that writes files where no table of ours is: the analyzer comes by several times, and each look
+    * asks the store for every directory above.
+    */
+  private val Clear = TreeNodeTag[Unit]("sfbatch.clear")
+
   def name(table: CatalogTable): String = s"${table.database}.${table.identifier.table}"
   def no(table: CatalogTable, statement: String, why: String, instead: String): Nothing =
     throw new SfBatchException("SFBATCH_REFUSED", s"$statement on ${name(table)}: $why. Instead: $instead.")

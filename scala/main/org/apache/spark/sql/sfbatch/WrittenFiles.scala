@@ -51,21 +51,21 @@ object WrittenFiles {
       keep(null)
       val file = new Path(path)
       // A writer without rows may never have made its file.
-      val status =
-        try Some(file.getFileSystem(conf).getFileStatus(file))
+      val length =
+        try Some(MagicCommitter.length(file, conf))
         catch { case _: java.io.FileNotFoundException => None }
-      if (status.isEmpty && rows.getOrElse(path, 0L) > 0)
+      if (length.isEmpty && rows.getOrElse(path, 0L) > 0)
         throw new SfBatchException(
           "SFBATCH_FILES_DIFFER",
           s"$path is gone, though ${rows(path)} rows were written to it: something deletes this job's files, e.g. another job's committer the _temporary directory of the table. " +
             "Nothing was published; check what else writes there and run again."
         )
-      status.foreach { found =>
+      length.foreach { bytes =>
         val segments = Iterator.iterate(file.getParent.getParent)(_.getParent).take(depth).map(_.getName).toList.reverse
         files += WrittenFile(
           PartitionPath.fromDirectories(style, segments),
           file.getName,
-          found.getLen,
+          bytes,
           Some(rows.getOrElse(path, 0L))
         )
       }

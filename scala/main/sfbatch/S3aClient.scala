@@ -1,0 +1,99 @@
+package sfbatch
+
+import java.io.ByteArrayInputStream
+import java.lang.reflect.{InvocationTargetException, Modifier}
+import java.util.Collections
+import org.apache.commons.lang3.ClassUtils
+import org.apache.commons.lang3.reflect.MethodUtils
+import org.apache.hadoop.fs.FileSystem
+import org.apache.hadoop.util.VersionInfo
+import scala.collection.JavaConverters._
+
+/** The one request S3A has no call for, sent by the client S3A holds and made by its request factory, so that
+  * encryption, ACL and access point are the file system's own.
+  *
+  * By reflection: hadoop-aws is on the class path only where there is S3, and its Hadoop, not Spark, says which AWS SDK
+  * comes with it.
+  */
+private[sfbatch] trait S3aClient {
+
+  /** `PUT` with `If-None-Match: *`; a key that ends in `/` is a directory's marker. Throws what the SDK throws. */
+  def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit
+}
+
+private[sfbatch] object S3aClient {
+  private val Header = "If-None-Match"
+  private val Any = "*"
+
+  /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED */
+  def of(fs: FileSystem): S3aClient =
+    if (has(fs, "getS3AInternals")) new OfSdk2(fs)
+    else if (has(fs, "getAmazonS3ClientForTesting")) new OfSdk1(fs)
+    else throw unknown(fs, "getS3AInternals")
+
+  /** The HTTP status of what the SDK threw; None when no answer came. */
+  def status(e: Throwable): Option[Int] =
+    Seq("statusCode", "getStatusCode").find(has(e, _)).map(call(e, _).asInstanceOf[Int])
+
+  /** Hadoop 3.4, AWS SDK v2. */
+  private final class OfSdk2(fs: FileSystem) extends S3aClient {
+    private val client = call(call(fs, "getS3AInternals"), "getAmazonS3Client", "sfbatch")
+    private val factory = call(fs, "getRequestFactory")
+
+    def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit = {
+      val isDirectory = Boolean.box(key.endsWith("/"))
+      val request = call(factory, "newPutObjectRequestBuilder", key, null, Long.box(bytes.length.toLong), isDirectory)
+      call(request, "metadata", Collections.singletonMap(metadata._1, metadata._2))
+      // The factory has put its time-outs there.
+      val settings = Option(call(request, "overrideConfiguration"))
+        .map(call(_, "toBuilder"))
+        .getOrElse(static("awscore.AwsRequestOverrideConfiguration", "builder"))
+      call(settings, "putHeader", Header, Any)
+      call(request, "overrideConfiguration", call(settings, "build"))
+      call(client, "putObject", call(request, "build"), static("core.sync.RequestBody", "fromBytes", bytes))
+      ()
+    }
+
+    private def static(name: String, method: String, arguments: AnyRef*): AnyRef =
+      MethodUtils.invokeStaticMethod(
+        Class.forName(s"software.amazon.awssdk.$name", true, client.getClass.getClassLoader),
+        method,
+        arguments: _*
+      )
+  }
+
+  /** Hadoop 3.3.4, AWS SDK v1. */
+  private final class OfSdk1(fs: FileSystem) extends S3aClient {
+    private val client = call(fs, "getAmazonS3ClientForTesting", "sfbatch")
+    private val factory = call(fs, "getRequestFactory")
+
+    def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit = {
+      val described = call(factory, "newObjectMetadata", Long.box(bytes.length.toLong))
+      call(described, "addUserMetadata", metadata._1, metadata._2)
+      if (key.endsWith("/")) call(described, "setContentType", "application/x-directory")
+      val request = call(factory, "newPutObjectRequest", key, described, new ByteArrayInputStream(bytes))
+      call(request, "putCustomRequestHeader", Header, Any)
+      call(client, "putObject", request)
+      ()
+    }
+  }
+
+  private def has(target: AnyRef, method: String): Boolean = target.getClass.getMethods.exists(_.getName == method)
+
+  /** By a public class or interface of the target's: its own class may be hidden (S3AInternals, the SDK's builders). */
+  private def call(target: AnyRef, method: String, arguments: AnyRef*): AnyRef = {
+    val own = target.getClass
+    val methods =
+      (own +: (ClassUtils.getAllSuperclasses(own).asScala ++ ClassUtils.getAllInterfaces(own).asScala).toSeq).iterator
+        .flatMap(_.getMethods)
+        .filter(m => m.getName == method && Modifier.isPublic(m.getDeclaringClass.getModifiers))
+    val types = ClassUtils.toClass(arguments: _*)
+    val found = methods.find(m => ClassUtils.isAssignable(types, m.getParameterTypes: _*))
+    try found.getOrElse(throw unknown(target, method)).invoke(target, arguments: _*)
+    catch { case e: InvocationTargetException => throw e.getCause }
+  }
+
+  private def unknown(target: AnyRef, method: String) = Store.unsupported(
+    s"${target.getClass.getName} of Hadoop ${VersionInfo.getVersion} has no $method as it is known here, so no file can be created exclusively on S3. Use Hadoop 3.3.4 or 3.4."
+  )
+}

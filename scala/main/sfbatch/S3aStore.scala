@@ -1,0 +1,91 @@
+package sfbatch
+
+import java.io.IOException
+import java.nio.file.AccessDeniedException
+import java.util.UUID
+import java.util.concurrent.ConcurrentHashMap
+import org.apache.hadoop.fs.{FileSystem, Path}
+import scala.annotation.tailrec
+import scala.util.Random
+import scala.util.control.NonFatal
+
+/** S3 through S3A: `PUT` with `If-None-Match: *`; must never take a name for its own that another caller created.
+  *
+  * Each call carries a nonce as the object's metadata: a PUT that was sent again (by us, or by the SDK below) is
+  * refused by the first one's object, and the nonce says whose that is.
+  */
+private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
+  import S3aStore._
+
+  private lazy val client = S3aClient.of(fs)
+
+  def createExclusive(path: Path, bytes: Array[Byte]): Boolean = Store.guarded(s"cannot create $path") {
+    val created = put(path, key(path), bytes)
+    if (created && !proven.contains(fs.getUri)) prove(path, bytes)
+    created
+  }
+
+  /** A directory is there by its marker, an empty object; S3A, Hive and Trino list no file in it. */
+  override def makeDirectory(path: Path): Unit = Store.guarded(s"cannot create $path") {
+    put(path, key(path) + "/", Array.emptyByteArray); ()
+  }
+
+  private def key(path: Path): String = fs.makeQualified(path).toUri.getPath.stripPrefix("/")
+
+  /** A store that does not know the header would give one name to two writers. Once per bucket and process: what was
+    * just created must be refused.
+    */
+  private def prove(path: Path, bytes: Array[Byte]): Unit = {
+    if (put(path, key(path), bytes))
+      throw Store.unsupported(
+        s"${fs.getUri}: this store ignores If-None-Match, so two writers could take one name. Put the table on a store that serves conditional writes, as Amazon S3 does."
+      )
+    proven.add(fs.getUri)
+    ()
+  }
+
+  private def put(path: Path, key: String, bytes: Array[Byte]): Boolean = {
+    val nonce = UUID.randomUUID().toString
+    @tailrec def attempt(number: Int, unanswered: Boolean): Boolean = {
+      val failure =
+        try { client.putIfAbsent(key, bytes, Nonce -> nonce); None }
+        catch { case NonFatal(e) => Some(e) }
+      failure.map(e => e -> S3aClient.status(e)) match {
+        case None => true
+        case Some((e: SfBatchException, _)) => throw e
+        case Some((_, Some(412))) => holds(path, nonce)
+        case Some((e, Some(501))) => throw Store.unsupported(s"${fs.getUri}: ${e.getMessage}", e)
+        case Some((e, status)) if number < Attempts && status.forall(passing) =>
+          Thread.sleep((50L << number) + Random.nextInt(100))
+          attempt(number + 1, unanswered || status.forall(unclear))
+        case Some((e, status)) if unanswered || status.forall(unclear) => throw new NoAnswer(e.getMessage, e)
+        case Some((e, Some(403))) => throw denied(path, e)
+        case Some((e, _)) => throw new IOException(e.getMessage, e)
+      }
+    }
+    attempt(1, unanswered = false)
+  }
+
+  private def holds(path: Path, nonce: String): Boolean =
+    Option(fs.getXAttr(path, s"header.$Nonce")).exists(bytes => new String(bytes, "UTF-8") == nonce)
+
+  private def denied(path: Path, e: Throwable): IOException = {
+    val made = new AccessDeniedException(path.toString, null, e.getMessage)
+    made.initCause(e)
+    made
+  }
+}
+
+private[sfbatch] object S3aStore {
+  private val Nonce = "sfbatch-nonce"
+  private val Attempts = 8
+  private val proven = ConcurrentHashMap.newKeySet[java.net.URI]()
+
+  /** Worth another try: a conflict with a PUT under way (ConditionalRequestConflict), throttling, a server in trouble.
+    * No status at all, that is no answer, is too.
+    */
+  private def passing(status: Int): Boolean = status == 409 || status == 429 || unclear(status)
+
+  /** The object may be made all the same, by now or soon. */
+  private def unclear(status: Int): Boolean = status >= 500
+}

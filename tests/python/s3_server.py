@@ -1,0 +1,73 @@
+"""An S3 server of the tests' own: moto, in this process, with a protocol of what it was asked and faults on demand."""
+
+import logging
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import boto3
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+logging.getLogger("werkzeug").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    query: str
+    headers: dict
+
+
+class S3Server:
+    """`.endpoint`, `.requests`; bucket `deaf` never hears If-None-Match.
+
+    `faults[("PUT", "/lake/key")] = ["409", "lost"]`: the first such request is answered 409, the second is done, but answered 503.
+    """
+
+    def __init__(self, *buckets):
+        self.requests, self.faults = [], {}
+        self._one_at_a_time = threading.Lock()  # moto looks whether the key is there, then writes: two may find it free
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.client = boto3.client(
+            "s3", endpoint_url=self.endpoint, aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1"
+        )  # fmt: skip
+        for bucket in (*buckets, "deaf"):
+            self.client.create_bucket(Bucket=bucket)
+
+    def __call__(self, environ, start_response):
+        method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
+        headers = {
+            key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")
+        }
+        self.requests.append(Request(method, path, unquote(environ["QUERY_STRING"]), headers))
+        if path.startswith("/deaf/"):
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        faults = self.faults.get((method, path))
+        fault = faults.pop(0) if faults else None
+        if fault == "409":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return self._error(start_response, "409 Conflict", "ConditionalRequestConflict")
+        if fault == "lost":
+            list(self._moto(environ, lambda *answer: None))
+            return self._error(start_response, "503 Slow Down", "SlowDown")
+        with self._one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else nullcontext():
+            return self._moto(environ, start_response)
+
+    @staticmethod
+    def _error(start_response, status, code):
+        start_response(status, [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()]
+
+    def keys(self, bucket, prefix=""):
+        """All names under the prefix, markers of directories too."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def close(self):
+        self._server.shutdown()

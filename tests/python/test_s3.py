@@ -1,0 +1,246 @@
+"""S3 through S3A, against a local S3 server: what is written with sfbatch is read by a stock session that has S3A and nothing of ours."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from at_once import at_once
+from s3_server import S3Server
+from sfbatch.installed import installed_spark
+from sfbatch.spark import CATALOG, EXTENSION, jar_path
+from stock import StockSpark
+
+JARS = Path(__file__).parents[2] / "build" / f"s3-{installed_spark().line}.classpath"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    server = S3Server("lake", "sealed", "plain")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def new_session(s3, metastore, tmp_path_factory):
+    """`new_session(ours=True)`: a driver with S3A in a process of its own, with sfbatch or stock."""
+    assert JARS.exists(), "run `make build/.s3`"
+    started = []
+
+    def start(*, ours):
+        settings = {
+            "spark.driver.extraClassPath": JARS.read_text(),
+            "spark.hadoop.fs.s3a.endpoint": s3.endpoint,
+            "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+            "spark.hadoop.fs.s3a.access.key": "any",
+            "spark.hadoop.fs.s3a.secret.key": "any",
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+            # AWS SDK v1 sends keys of KMS by HTTPS only.
+            "spark.hadoop.fs.s3a.bucket.sealed.encryption.algorithm": "AES256",
+            "spark.hadoop.fs.s3a.bucket.plain.committer.magic.enabled": "false",
+        }
+        if ours:
+            settings |= {
+                "spark.jars": jar_path(),
+                "spark.sql.extensions": EXTENSION,
+                "spark.sql.catalog.spark_catalog": CATALOG,
+            }
+        folder = tmp_path_factory.mktemp("s3")
+        (folder / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        session = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(folder)})
+        started.append(session)
+        return session
+
+    yield start
+    for session in started:
+        session.close()
+
+
+@pytest.fixture(scope="module")
+def ours(new_session):
+    return new_session(ours=True)
+
+
+@pytest.fixture(scope="module")
+def stock(new_session):
+    return new_session(ours=False)
+
+
+def places(s3, bucket, prefix):
+    """Where data files lie: `20161001/20161103101500`."""
+    return [re.sub(r"/[^/]*$", "", key[len(prefix) + 1 :]) for key in s3.keys(bucket, prefix) if "/part-" in key]
+
+
+def test_written_rewritten_appended_rolled_back_and_read_by_a_stock_session(s3, ours, stock):
+    table = "trip.events"  # s3://, mapped to S3A; the other tests are on s3a://
+    ours.sql("CREATE DATABASE trip LOCATION 's3://lake/trip'")
+    read = f"SELECT id, item, day FROM {table} ORDER BY id"
+    first, second = [1, "a", "20161001"], [2, "b", "20161002"]
+    ours.sql(f"CREATE TABLE {table} (id BIGINT, item STRING, day STRING) USING sfbatch PARTITIONED BY (day)")
+    assert stock.sql(read) == []
+    ours.sql(f"INSERT INTO {table} VALUES (1, 'a', '20161001'), (2, 'b', '20161002')")
+    assert stock.sql(read) == [first, second]
+    ours.sql(f"INSERT OVERWRITE {table} VALUES (3, 'c', '20161001')")
+    assert stock.sql(read) == [second, [3, "c", "20161001"]]
+    ours.sql(f"INSERT INTO {table} VALUES (4, 'd', '20161001')")
+    assert stock.sql(read) == [second, [3, "c", "20161001"], [4, "d", "20161001"]]
+    ours.sql(f"CALL sfbatch.rollback(table => '{table}', to => 2)")
+    assert stock.sql(read) == [first, second]
+    history = ours.sql(f"CALL sfbatch.history(table => '{table}')")
+    assert [(row[0], row[3]) for row in history if row[4] in (None, "day=20161001")] == [
+        (5, "rollback"), (4, "write"), (3, "write"), (2, "write"), (1, "create"),
+    ]  # fmt: skip
+    assert ours.sql(f"CALL sfbatch.recover(table => '{table}')") == []
+    kept = places(s3, "lake", "trip/events")
+    assert sorted({place.split("/")[0] for place in kept}) == ["20161001", "20161002"]
+    assert [request for request in s3.requests if "x-amz-copy-source" in request.headers] == []
+    left = [key for key in s3.keys("lake", "trip/events/__magic") if not key.endswith("/")]
+    assert left == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "orc", "text"])
+def test_a_declared_partition_without_rows_is_empty_for_a_stock_session(ours, stock, form):
+    ours.sql("CREATE DATABASE IF NOT EXISTS emptied LOCATION 's3a://lake/emptied'")
+    table = f"emptied.{form}"
+    ours.sql(f"CREATE TABLE {table} (id INT, day STRING) USING sfbatch OPTIONS (format '{form}') PARTITIONED BY (day)")
+    ours.sql(f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b')")
+    ours.sql(f"INSERT OVERWRITE {table} PARTITION (day = 'a') SELECT 1 WHERE false")
+    assert stock.sql(f"SELECT * FROM {table}") == [[2, "b"]]
+    assert stock.sql(f"SELECT * FROM {table} WHERE day = 'a'") == []
+    ours.sql(f"ALTER TABLE {table} DROP PARTITION (day = 'b')")
+    assert stock.sql(f"SELECT count(*) FROM {table}") == [[0]]
+
+
+@pytest.mark.parametrize("form", ["parquet", "orc", "text"])
+def test_an_unpartitioned_table_is_switched_as_a_whole(ours, stock, form):
+    ours.sql("CREATE DATABASE IF NOT EXISTS whole LOCATION 's3a://lake/whole'")
+    ours.sql(f"CREATE TABLE whole.{form} (id INT, item STRING) USING sfbatch OPTIONS (format '{form}')")
+    assert stock.sql(f"SELECT * FROM whole.{form}") == []
+    ours.sql(f"INSERT INTO whole.{form} VALUES (1, 'a')")
+    ours.sql(f"INSERT INTO whole.{form} VALUES (2, 'b')")
+    assert stock.sql(f"SELECT * FROM whole.{form} ORDER BY id") == [[1, "a"], [2, "b"]]
+    ours.sql(f"INSERT OVERWRITE whole.{form} SELECT 3, 'c' WHERE false")
+    assert stock.sql(f"SELECT * FROM whole.{form}") == []
+
+
+CREATE = """
+from concurrent.futures import ThreadPoolExecutor
+jvm = spark._jvm
+def create(place):
+    path = jvm.org.apache.hadoop.fs.Path(place)
+    return jvm.sfbatch.Store.of(path, spark._jsc.hadoopConfiguration()).createExclusive(path, b"x")
+"""
+
+
+def test_of_racing_creates_exactly_one_wins(ours):
+    race = "with ThreadPoolExecutor(8) as pool: result = [sum(pool.map(create, [f's3a://lake/race/{key}'] * 8)) for key in range(25)]"
+    assert ours.run(CREATE + race) == [1] * 25
+
+
+@pytest.mark.parametrize("faults", [["409", "409"], ["lost"], ["409", "lost", "409"]])
+def test_a_create_whose_answer_was_lost_or_that_met_a_conflict_is_its_creators(s3, ours, faults):
+    key = f"unclear/{'-'.join(faults)}"
+    s3.faults["PUT", f"/lake/{key}"] = list(faults)
+    assert ours.run(CREATE + f"result = [create('s3a://lake/{key}'), create('s3a://lake/{key}')]") == [True, False]
+    assert s3.faults["PUT", f"/lake/{key}"] == []
+
+
+def test_a_commit_whose_answer_was_lost_is_one_version(s3, ours, stock):
+    ours.sql("CREATE DATABASE lost LOCATION 's3a://lake/lost'")
+    ours.sql("CREATE TABLE lost.t (id INT) USING sfbatch")
+    for version, faults in {2: ["lost"], 3: ["409", "lost"]}.items():
+        s3.faults["PUT", f"/lake/lost/t/_sfbatch/journal/00000000/{version:012}.json.gz"] = faults
+        ours.sql(f"INSERT INTO lost.t VALUES ({version})")
+        assert faults == []
+    assert stock.sql("SELECT * FROM lost.t ORDER BY id") == [[2], [3]]
+    assert [row[0] for row in ours.sql("CALL sfbatch.history('lost.t')")] == [3, 2, 1]
+
+
+def test_the_journal_is_encrypted_as_the_bucket_asks(s3, ours, stock):
+    ours.sql("CREATE DATABASE sealed LOCATION 's3a://sealed/db'")
+    ours.sql("CREATE TABLE sealed.t (id INT) USING sfbatch")
+    ours.sql("INSERT INTO sealed.t VALUES (1)")
+    assert stock.sql("SELECT * FROM sealed.t") == [[1]]
+    puts = [r for r in s3.requests if r.method == "PUT" and "/_sfbatch/" in r.path and r.path.startswith("/sealed/")]
+    assert any(request.path.endswith("000000000002.json.gz") for request in puts)
+    for request in puts:
+        assert request.headers["if-none-match"] == "*", request
+        assert request.headers["x-amz-server-side-encryption"] == "AES256", request
+
+
+def test_two_drivers_at_once_on_one_root_lose_nothing(ours, stock, new_session):
+    ours.sql("CREATE DATABASE shared LOCATION 's3a://lake/shared'")
+    ours.sql("CREATE TABLE shared.t (id BIGINT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    drivers = [ours, new_session(ours=True)]
+
+    def writes(number):
+        for turn in range(3):
+            drivers[number].sql(f"INSERT OVERWRITE shared.t SELECT id, '{number}' FROM range({(turn + 1) * 100})")
+            drivers[number].sql(f"INSERT INTO shared.t VALUES ({number}{turn}, 'both')")
+
+    at_once([lambda: writes(0), lambda: writes(1)])
+    assert stock.sql("SELECT day, count(*) FROM shared.t GROUP BY day ORDER BY day") == [
+        ["0", 300],
+        ["1", 300],
+        ["both", 6],
+    ]
+
+
+def asked(requests):
+    """`{"GET": 2, "LIST": 7}`"""
+    return Counter("LIST" if "prefix=" in request.query else request.method for request in requests)
+
+
+def test_what_a_publish_asks_of_s3_does_not_grow(s3, ours):
+    ours.sql("CREATE DATABASE counted LOCATION 's3a://lake/counted'")
+    ours.sql("CREATE TABLE counted.t (id BIGINT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    totals = set()
+    for turn in range(4):
+        since = len(s3.requests)
+        ours.sql("INSERT OVERWRITE counted.t SELECT id, id % 3 FROM range(0, 9, 1, 1)")
+        requests = s3.requests[since:]
+        journal = [request for request in requests if "/_sfbatch/" in request.path + request.query]
+        verified = [r for r in requests if re.search(r"prefix=counted/t/\d/", r.query) and "uploads" not in r.query]
+        if turn > 0:
+            assert asked(journal) == {"PUT": 3, "GET": 2, "HEAD": 4, "LIST": 7}
+            assert asked(verified) == {"LIST": 3}
+            totals.add(len(requests))
+    assert len(totals) == 1, totals
+
+
+def test_a_write_of_another_table_looks_for_ours_once(s3, ours):
+    ours.run("spark.range(1).write.parquet('s3a://lake/files/out')")
+    ours.sql("CREATE TABLE default.others USING parquet LOCATION 's3a://lake/files/out'")
+    since = len(s3.requests)
+    ours.sql("INSERT INTO default.others VALUES (2)")
+    looks = [r.path for r in s3.requests[since:] if r.method == "HEAD" and r.path.endswith("/owner.json")]
+    assert sorted(looks) == sorted(
+        f"/lake/{above}{home}_sfbatch/owner.json"
+        for above in ("", "files/", "files/out/")
+        for home in ("", "_batches/")
+    )
+
+
+def test_a_store_that_ignores_the_condition_is_refused(s3, ours):
+    ours.sql("CREATE DATABASE deaf LOCATION 's3a://deaf/db'")
+    with pytest.raises(RuntimeError, match="SFBATCH_STORE_UNSUPPORTED.*ignores If-None-Match"):
+        ours.sql("CREATE TABLE deaf.t (id INT) USING sfbatch")
+    assert ours.sql("SHOW TABLES IN deaf") == []
+
+
+def test_a_bucket_without_the_magic_committer_is_refused_before_the_claim(s3, ours):
+    ours.sql("CREATE DATABASE plain LOCATION 's3a://plain/db'")
+    ours.sql("CREATE TABLE plain.t (id INT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    with pytest.raises(RuntimeError, match="SFBATCH_STORE_UNSUPPORTED.*MagicS3GuardCommitter"):
+        ours.sql("INSERT INTO plain.t VALUES (1, 'a')")
+    assert not [key for key in s3.keys("plain") if "/claims/" in key]
+
+
+def test_without_hadoop_aws_the_error_names_it(spark, db):
+    from pyspark.errors import AnalysisException
+
+    with pytest.raises(AnalysisException, match="SFBATCH_STORE_UNSUPPORTED.*hadoop-aws"):
+        spark.sql(f"CREATE TABLE {db}.t (id INT) USING sfbatch LOCATION 's3a://lake/none'")
