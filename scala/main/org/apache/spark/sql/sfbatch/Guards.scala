@@ -114,6 +114,7 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "files of an sfbatch table stay, with its history",
         s"DROP TABLE ${name(t)}; then delete its directory yourself"
       )
+    case drop: DropTableCommand => writable(t); drop
     case AlterTableDropPartitionCommand(_, _, _, true, _) =>
       no(
         t,
@@ -163,7 +164,9 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "SFBATCH_REFUSED",
         s"$statement into '$path': it would change published files of the sfbatch table at $root. Instead: INSERT INTO that table, or another directory."
       )
-    case Dropped(t) if writable.refusal(t.database).isDefined => throw writable.refusal(t.database).get
+    case drop @ DropTable(ResolvedIdentifier(catalog, name), _, false) if CatalogV2Util.isSessionCatalog(catalog) =>
+      ours(name).foreach(writable)
+      drop
     case CreateTableLikeCommand(to, from, _, provider, properties, _)
         if provider.exists(_.equalsIgnoreCase("sfbatch")) || properties.keys.exists(_.startsWith("sfbatch.")) =>
       throw new SfBatchException(
@@ -209,15 +212,8 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
     }
   }
 
-  private object Dropped {
-    def unapply(command: LogicalPlan): Option[CatalogTable] = command match {
-      case Ours(_: DropTableCommand, t) => Some(t)
-      case DropTable(ResolvedIdentifier(catalog, name), _, _) if CatalogV2Util.isSessionCatalog(catalog) => ours(name)
-      case _ => None
-    }
-  }
-
-  private def writable = WriteDatabases.of(session.sessionState.newHadoopConf())
+  private def writable(t: CatalogTable): Unit =
+    WriteDatabases.of(session.sessionState.newHadoopConf()).check(t.database)
 
   private object Cascade {
     def unapply(command: LogicalPlan): Option[String] = command match {
