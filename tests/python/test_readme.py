@@ -43,7 +43,7 @@ def test_every_error_code_is_there_and_no_other():
 def test_every_setting_is_there_and_no_other():
     listed = set(names(rows("| setting |")))
     read = r'(?:sys\.env\.get\(|environ\.get\(|\benvironment\(|environ\[)\s*"(SFBATCH_\w+)"'
-    used = set(re.findall(read, SOURCES)) | set(re.findall(r'"(sfbatch\.lock\.[a-z-]+)"', SOURCES))
+    used = set(re.findall(read, SOURCES)) | set(re.findall(r'"(sfbatch\.(?:lock|publish)\.[a-z-]+)"', SOURCES))
     used |= set(re.findall(r'"(spark\.sfbatch\.[a-zA-Z.-]+)"', SOURCES))
     assert {name for name in listed if "fbatch" in name.lower()} == used
 

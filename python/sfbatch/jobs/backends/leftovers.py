@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-MARK = "SFBATCH_JOB_DIRECTORY"  # not the id: another server of this machine may have a job of the same
+MARK = "GENIE_JOB_DIR"  # not the id: another server of this machine may have a job of the same
 
 
 def processes_of(directory: Path) -> list[int]:
