@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,20 +28,26 @@ demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back
 	$(call say,the demo)
 	.venv/spark-3.5/bin/python python/demo/flights.py
 
-test: lint $(WHEEL) build/.s3 ## lint, Scala and Python tests on both Sparks from the built wheel, side by side
+test: lint $(WHEEL) ## lint, Scala and Python tests on both Sparks from the built wheel, side by side
 	@$(MAKE) --no-print-directory -j3 SIDE_BY_SIDE=yes test-scala test-python
 
 test-scala: ## the Scala tests, both Sparks
 	$(call say,Scala tests on Spark 3.5 and 4.0)
 	project/sbt +test $(call as,scala)
 
-test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa build/.s3 ## the Python tests, both Sparks; choose with PYTEST='-k history'
+test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa ## the Python tests, both Sparks; choose with PYTEST='-k history'
 	@failed=0
 	for spark in 3.5 4.0; do
 	  printf '\033[1m== Python tests on Spark %s\033[0m\n' $$spark
 	  .venv/spark-$$spark/bin/python -m pytest -n 3 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST) $(call as,python) || failed=1
 	done
 	exit $$failed
+
+test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on S3 by S3A, both Sparks at once; fetches 840 MB first
+	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=yes test-s3-3.5 test-s3-4.0
+
+test-s3-%:
+	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)

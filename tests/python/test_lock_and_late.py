@@ -226,6 +226,18 @@ def test_the_refusal_of_an_earlier_version_is_not_mine(db, table, writers, rows,
     assert rows(table) == {**OLD, **NEWER}
 
 
+def test_a_create_whose_rows_were_refused_says_that_the_table_is_there_without_them(db, run_driver, proxy, stock_spark):
+    proxy.refuse(ADD, NOT_ADDED)
+    create = f"CREATE TABLE IF NOT EXISTS {db}.made USING sfbatch PARTITIONED BY (day) AS SELECT 1 AS id, 'a' AS day"
+    ended = run_driver(
+        f"from conftest import small_session; spark = small_session(); spark.sql({create!r})",
+        env={"SFBATCH_METASTORE_URI": proxy.uri},
+        check=False,
+    )
+    assert re.search(r"\[SFBATCH_PUBLISH_REFUSED\].*is there, without these rows: INSERT INTO it", ended.err)
+    assert stock_spark.sql(f"SELECT * FROM {db}.made") == []
+
+
 def says_run_again(told):
     rest = str(told.value).replace("Do not run this again", "")
     return re.search("run (it |this )?again|Create it", rest)

@@ -31,6 +31,16 @@ def start_elsewhere(home, **env):
 
 
 @on_one_spark
+def test_it_is_no_part_of_the_job_that_started_it(tmp_home, monkeypatch):
+    monkeypatch.setenv("GENIE_JOB_DIR", "/a/job")
+    monkeypatch.setenv("SFBATCH_JOB_ID", "a-job")
+    started = local_metastore.start(tmp_home)
+    variables = {line.partition(b"=")[0] for line in Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")}
+    assert b"SFBATCH_HOME" in variables
+    assert not variables & {b"GENIE_JOB_DIR", b"SFBATCH_JOB_ID"}
+
+
+@on_one_spark
 def test_eight_processes_at_once_start_one_server(tmp_home):
     starting = [start_elsewhere(tmp_home) for _ in range(8)]
     told = {process.communicate(timeout=120)[0] for process in starting}

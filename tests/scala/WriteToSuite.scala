@@ -1,7 +1,7 @@
 package sfbatch
 
 import org.apache.spark.sql.{Row, SparkSession}
-import org.apache.spark.sql.functions.{col, lit}
+import org.apache.spark.sql.functions.{col, lit, udf}
 
 class WriteToSuite extends LakeSuite {
   private def frame(values: (Int, String)*) = spark.createDataFrame(values).toDF("id", "p")
@@ -74,6 +74,14 @@ class WriteToSuite extends LakeSuite {
     assertEquals(seen(failing).size, 3)
   }
 
+  test("a failed CREATE TABLE AS SELECT leaves the table that another made under its name meanwhile") {
+    val t = newName()
+    val Array(database, name) = t.split('.')
+    val failing = udf { (id: Int) => WriteToSuite.replace(database, name); id / 0 }
+    intercept[Exception](frame(1 -> "a").select(failing(col("id")).as("x")).write.format("sfbatch").saveAsTable(t))
+    assertEquals(parameters(t).get("whose"), Some("theirs"))
+  }
+
   test("without our catalog the other ways of writing work, and writeTo says what to do") {
     SparkSession.setActiveSession(plain)
     val t = newName()
@@ -98,5 +106,16 @@ class WriteToSuite extends LakeSuite {
     assertEquals(rows(spark.table(t)), Set(Row(1, "a"), Row(2, "b"), Row(3, "c"), Row(4, "d")))
     val e = intercept[org.apache.spark.sql.AnalysisException](frame(5 -> "e").writeTo(t).append())
     assert(!e.getMessage.contains("SFBATCH"), e.getMessage)
+  }
+}
+
+object WriteToSuite {
+
+  /** As somebody else does, who dropped a table and made one of their own. */
+  def replace(database: String, name: String): Unit = {
+    val table = LocalLake.metastore.getTable(database, name)
+    LocalLake.metastore.dropTable(database, name, false, true)
+    table.setParameters(java.util.Map.of("whose", "theirs", "EXTERNAL", "TRUE"))
+    LocalLake.metastore.createTable(table)
   }
 }

@@ -39,7 +39,7 @@ def may_run_again(report: Report) -> bool:
 def next_attempt(attempt: int, retries: int, delay_s: int, why: str) -> dict[str, Any] | None:
     """The columns that send a job back to the queue, None when it has had all its attempts.
 
-    The delay doubles with every attempt. The job keeps its id, so a write that was finished is not made twice.
+    The delay doubles with every attempt. The job keeps its id.
     """
     if attempt > retries:
         return None

@@ -20,7 +20,7 @@ from sfbatch.jobs.backends import Phase, Report
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
 from sfbatch.jobs.tables import jobs, servers
-from sfbatch.jobs.verdict import verdict
+from sfbatch.jobs.verdict import verdict, wrote_unclearly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,8 +149,8 @@ class Dispatcher:
             report = Report(Phase.LOST, message=states.MSG_EMPTIED)
         if report.phase in {Phase.ENDED, Phase.LOST}:
             end = verdict(report, directory, killed)
-            again = attempts.may_run_again(report) and not killed and self._again(job, directory, end["status_msg"])
-            return again or end
+            may = attempts.may_run_again(report) and not killed and not wrote_unclearly(directory)
+            return (may and self._again(job, directory, end["status_msg"])) or end
         if killed:
             backend.kill(job.id, directory)
         elif report.phase is Phase.NOT_STARTED:

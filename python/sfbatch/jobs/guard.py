@@ -106,9 +106,7 @@ class Guard:
         authorization = headers.get("authorization") or session.authorization(headers, method)
         if not authorization:
             return None
-        if self._authority.reads_for(authorization):
-            return await run_in_threadpool(self._authority.identify, authorization)
-        return self._authority.identify(authorization)
+        return self._authority.recall(authorization) or await run_in_threadpool(self._authority.identify, authorization)
 
     def _check_role(self, principal: Principal | None, scope: Scope) -> None:
         """Reading is for all; jobs for submitters; everything else for admins. Whose job it is, the route checks."""

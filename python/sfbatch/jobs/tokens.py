@@ -7,12 +7,13 @@ import getpass
 import hashlib
 import os
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.tables import tokens
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 READER, SUBMITTER, ADMIN = ROLES = ("reader", "submitter", "admin")  # each may do all that those before it may
 FRESH_S = 2.0  # how long a token may live on after it was revoked
 UNKNOWN_S = 0.1  # how soon the table is read again for a token that is not in it, which may be new
+UNKNOWN_WAITS_S = 0.2  # how long such a token may keep a thread while another one reads
 FILE = "token"
 
 
@@ -82,36 +84,47 @@ def first_token(database: Database, directory: Path) -> Path:
 
 
 class Authority:
-    """Tells whose token it is. Reads the table every FRESH_S seconds at most; for an unknown token, every UNKNOWN_S."""
+    """Tells whose token it is. One thread at a time looks at the database; the others go on with what is known."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Principal] = {}
         self._read_s = float("-inf")
+        self._reading = threading.Lock()
 
-    def reads_for(self, authorization: str) -> bool:
-        """Whether `identify` would look at the database now: a token may be new, or have been revoked."""
-        known = _hash_of(authorization) in self._known
-        return time.monotonic() - self._read_s >= (FRESH_S if known else UNKNOWN_S)
+    def recall(self, authorization: str) -> Principal | None:
+        """Whose it is, as far as memory tells; None when `identify` has to look."""
+        token = _hash_of(authorization)
+        return None if self._is_due(token) else self._known.get(token)
 
     def identify(self, authorization: str) -> Principal | None:
         """Who sends this `Authorization` header: `Bearer TOKEN`, or pygenie's Basic, the token as password.
 
-        While the database is away the tokens known last stay good.
+        Looks at the database every FRESH_S seconds at most, or UNKNOWN_S for a token that is not known. While the
+        database is away the tokens known last stay good.
         """
-        if self.reads_for(authorization):
-            self._reload()
-        return self._known.get(_hash_of(authorization))  # by its hash: the time it takes tells nothing about the token
+        token = _hash_of(authorization)
+        if self._is_due(token) and self._reading.acquire(timeout=0 if token in self._known else UNKNOWN_WAITS_S):
+            try:
+                if self._is_due(token):
+                    self._read()
+            finally:
+                self._reading.release()
+        return self._known.get(token)  # by its hash: the time it takes tells nothing about the token
 
-    def _reload(self) -> None:
+    def _is_due(self, token: str) -> bool:
+        return time.monotonic() - self._read_s >= (FRESH_S if token in self._known else UNKNOWN_S)
+
+    def _read(self) -> None:
+        began = time.monotonic()
         try:
             with self._database.read() as connection:
                 valid = select(tokens.c.hash, tokens.c.user, tokens.c.role).where(tokens.c.revoked_ms.is_(None))
                 self._known = {row.hash: Principal(row.user, row.role) for row in connection.execute(valid)}
-        except DBAPIError:
+        except SQLAlchemyError:  # no free connection is no DBAPIError
             if not self._known:
                 raise
-        self._read_s = time.monotonic()
+        self._read_s = began
 
 
 def _hash_of(authorization: str) -> str:

@@ -64,6 +64,12 @@ def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, 
     return {**ended, "status": states.FAILED, "status_msg": message}
 
 
+def wrote_unclearly(directory: Path) -> bool:
+    """Whether the job was told that a write of its may have been committed: to run again may write it twice."""
+    streams = ("stderr", "stdout", "driver/stderr")
+    return any("SFBATCH_PUBLISH_UNCLEAR" in _tail(directory / name) for name in streams)
+
+
 def root_cause(stderr: str, stdout: str) -> str | None:
     r"""The exception a job died of: the innermost Java cause, else what Java threw last, else Python's last traceback.
 

@@ -145,7 +145,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     def mine = this.entry(entry.version).exists(_.nonce == entry.nonce)
     try store.createExclusive(entryPath(entry.version), gzip(Entry.toJson(entry))) || mine
     catch {
-      case e: SfBatchException => // the name may have been taken before the trouble came, or be taken soon
+      case e: SfBatchException if e.code != "SFBATCH_STORE_UNSUPPORTED" => // the name may have been taken before the trouble came, or be taken soon
         val late = e.getCause.isInstanceOf[NoAnswer]
         def unclear = new CommitUnclear(
           s"whether version ${entry.version} was committed to $root cannot be told (${Errors.reason(e)}).",

@@ -207,6 +207,8 @@ object LocalMetastore {
       "PYSPARK_GATEWAY_SECRET",
       "_PYSPARK_DRIVER_CONN_INFO_PATH"
     ).foreach(builder.environment.remove(_))
+    // It serves others when the job that started it has ended, and must not be ended with it.
+    builder.environment.keySet.removeIf(name => name.startsWith("GENIE_") || name.startsWith("SFBATCH_JOB"))
     val logStart = if (Files.exists(log)) Files.size(log) else 0L
     waitUntilReady(home, Some((builder.start(), logStart)), deadline)
   }

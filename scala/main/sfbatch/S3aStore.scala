@@ -66,8 +66,10 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
     attempt(1, unanswered = false)
   }
 
+  /** Somebody has the name. Where it cannot be seen who, it may be us. */
   private def holds(path: Path, nonce: String): Boolean =
-    Option(fs.getXAttr(path, s"header.$Nonce")).exists(bytes => new String(bytes, "UTF-8") == nonce)
+    try Option(fs.getXAttr(path, s"header.$Nonce")).exists(bytes => new String(bytes, "UTF-8") == nonce)
+    catch { case e: IOException => throw new NoAnswer(e.getMessage, e) }
 
   private def denied(path: Path, e: Throwable): IOException = {
     val made = new AccessDeniedException(path.toString, null, e.getMessage)

@@ -82,7 +82,7 @@ private[sfbatch] final class TableCreation(
         if (!there)
           throw new SfBatchException(
             "SFBATCH_METASTORE_DOWN",
-            s"the metastore has not answered for a minute whether it created ${hive.getDbName}.${hive.getTableName} (${e.getMessage}). No row was written: look, and run it again.",
+            s"the metastore has not answered for a minute whether it created ${hive.getDbName}.${hive.getTableName} (${e.getMessage}). No row was written. Look: when the table is there, INSERT INTO it; else run this again.",
             e
           )
     }

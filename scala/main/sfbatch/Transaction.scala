@@ -121,7 +121,7 @@ final class Transaction(
       case e: CommitUnclear =>
         throw new SfBatchException(
           "SFBATCH_PUBLISH_UNCLEAR",
-          s"${e.detail} Look at CALL sfbatch.history before you run this again.",
+          s"${e.detail} Wait a minute, then look at CALL sfbatch.history: run this again only if the version is not there.",
           e
         )
     }

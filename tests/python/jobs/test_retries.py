@@ -19,6 +19,14 @@ def test_a_failed_job_runs_again_under_its_own_id_until_it_succeeds(server):
     assert server.output(job_id, "attempts/3/stdout").status_code == 404
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_job_whose_write_may_have_been_committed_does_not_run_again(server, stream):
+    script = f"echo x >> ran; echo '[SFBATCH_PUBLISH_UNCLEAR] version 3 of db.t is committed' >&{stream}; exit 1"
+    job_id = server.submit(["-c", script], retries=3, retryDelay=0)
+    assert server.ended(job_id)["status"] == "FAILED"
+    assert (server.directory(job_id) / "ran").read_text() == "x\n"
+
+
 def test_after_its_last_attempt_it_has_failed(server):
     job_id = server.submit(["-c", "echo x >> ran; echo 'ValueError: no rows' >&2; exit 3"], retries=1, retryDelay=0)
     assert server.ended(job_id)["status"] == "FAILED"

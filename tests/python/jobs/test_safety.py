@@ -8,10 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import requests
 from live import eventually
+from sfbatch.jobs import tokens
+from sfbatch.jobs.database import Database
+from sfbatch.jobs.tokens import READER, Authority, issue
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 
 def cli(server, *arguments):
@@ -109,6 +115,40 @@ def test_a_revoked_token_ends_within_seconds(live):
     assert cli(live, "revoke", "eve") == "revoked 1 tokens of eve"
     eventually(lambda: eve.get(f"{live.base}/jobs", timeout=10).status_code == 401, for_s=5)
     assert next(t for t in json.loads(cli(live, "list", "--json")) if t["user"] == "eve")["revoked"]
+
+
+def test_strangers_do_not_keep_the_database_busy_nor_those_it_knows_waiting(tmp_path):
+    class Slow(Database):
+        reads, broken = 0, False
+
+        @contextmanager
+        def read(self):
+            self.reads += 1
+            time.sleep(0.3)
+            if self.broken:
+                raise NoFreeConnection
+            with super().read() as connection:
+                yield connection
+
+    database = Slow(f"sqlite:///{tmp_path}/jobs.db")
+    database.migrate()
+    known = f"Bearer {issue(database, 'eve', READER)}"
+    authority = Authority(database)
+    assert authority.identify(known).user == "eve"
+    database.reads = 0
+    with ThreadPoolExecutor(30) as pool:
+        strangers = [pool.submit(authority.identify, f"Bearer {number}") for number in range(30)]
+        began = time.monotonic()
+        assert authority.recall(known).user == "eve"
+        assert authority.identify(known).user == "eve"
+        assert time.monotonic() - began < 0.2
+        assert not any(stranger.result() for stranger in strangers)
+    assert database.reads <= 3
+    database.broken = True
+    time.sleep(tokens.FRESH_S)
+    assert authority.recall(known) is None
+    assert authority.identify(known).user == "eve"
+    database.close()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil", ""])

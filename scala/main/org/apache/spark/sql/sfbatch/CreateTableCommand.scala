@@ -1,12 +1,14 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.TableSpec
+import _root_.sfbatch.{SfBatchException, Table, TableSpec, Warehouse}
 import org.apache.spark.sql.{Row, SaveMode}
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.analysis.{TableAlreadyExistsException, UnresolvedRelation}
+import org.apache.spark.sql.catalyst.catalog.SessionCatalog
 import org.apache.spark.sql.catalyst.plans.QueryPlan
 import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, Project}
 import org.apache.spark.sql.sfbatch.Shims.Session
+import scala.util.Try
 import scala.util.control.NonFatal
 
 /** Creates one table, and fills it when there is a query; a failed fill must leave the name free to be created again.
@@ -29,18 +31,38 @@ final case class CreateTableCommand(
         try fill(session, name, rows)
         catch {
           case NonFatal(failure) =>
-            // EXTERNAL: no file goes. The journal holds no row yet, so the same CREATE takes it up again (PROTOCOL.md, owner.json).
-            // Where another writer has filled it meanwhile, it stays.
-            try
-              if (warehouse.history(table, None, 2).forall(_.operation == "create"))
-                catalog.dropTable(name, ignoreIfNotExists = true, purge = false)
-            catch { case NonFatal(second) => failure.addSuppressed(second) }
-            throw failure
+            val dropped =
+              try isUnclear(failure) || dropUnwritten(catalog, warehouse, table)
+              catch { case NonFatal(second) => failure.addSuppressed(second); true }
+            throw failure match {
+              case ours: SfBatchException if !dropped =>
+                val there = s"Table ${name.unquotedString} is there, without these rows: INSERT INTO it."
+                new SfBatchException(ours.code, s"${ours.detail} $there", ours)
+              case other => other
+            }
         }
       }
       catalog.refreshTable(name)
     } else if (mode != SaveMode.Ignore) throw new TableAlreadyExistsException(spec.database, spec.name)
     Nil
+  }
+
+  /** EXTERNAL: no file goes. While the journal holds no row the same CREATE takes it up again (PROTOCOL.md,
+    * owner.json); what another writer has filled meanwhile stays, and so does a table that another made under the name.
+    */
+  private def dropUnwritten(catalog: SessionCatalog, warehouse: Warehouse, table: Table): Boolean =
+    warehouse.locked(table) {
+      val mine = Try(warehouse.table(table.database, table.name)).toOption.exists(_.id == table.id)
+      val unwritten = warehouse.history(table, None, 2).forall(_.operation == "create")
+      if (mine && unwritten)
+        catalog.dropTable(TableIdentifier(table.name, Some(table.database)), ignoreIfNotExists = true, purge = false)
+      unwritten || !mine
+    }
+
+  /** Its rows may be there. */
+  private def isUnclear(failure: Throwable): Boolean = failure match {
+    case ours: SfBatchException => ours.code == "SFBATCH_PUBLISH_UNCLEAR"
+    case _ => false
   }
 
   private def fill(session: Session, name: TableIdentifier, rows: LogicalPlan): Unit = {
@@ -49,6 +71,6 @@ final case class CreateTableCommand(
     val last = partitionNames.map(p => rows.output.find(_.name.equalsIgnoreCase(p)).get)
     val ordered = Project(rows.output.filterNot(c => isPartition(c.name)) ++ last, rows)
     val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite = false, WriteParameters.only(options))
-    session.sessionState.executePlan(insert).assertCommandExecuted()
+    SparkFailure.unwrapped(session.sessionState.executePlan(insert).assertCommandExecuted())
   }
 }

@@ -13,6 +13,9 @@ from werkzeug.serving import make_server
 logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
 
+REFUSALS = {"409": ("409 Conflict", "ConditionalRequestConflict"), "403": ("403 Forbidden", "AccessDenied")}
+
+
 @dataclass(frozen=True)
 class Request:
     method: str
@@ -50,9 +53,9 @@ class S3Server:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         faults = self.faults.get((method, path))
         fault = faults.pop(0) if faults else None
-        if fault == "409":
+        if fault in REFUSALS:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return self._error(start_response, "409 Conflict", "ConditionalRequestConflict")
+            return self._error(start_response, *REFUSALS[fault])
         if fault == "lost":
             list(self._moto(environ, lambda *answer: None))
             return self._error(start_response, "503 Slow Down", "SlowDown")

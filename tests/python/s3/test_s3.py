@@ -12,7 +12,7 @@ from sfbatch.installed import installed_spark
 from sfbatch.spark import CATALOG, EXTENSION, jar_path
 from stock import StockSpark
 
-JARS = Path(__file__).parents[2] / "build" / f"s3-{installed_spark().line}.classpath"
+JARS = Path(__file__).parents[3] / "build" / f"s3-{installed_spark().line}.classpath"
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,18 @@ def test_a_commit_whose_answer_was_lost_is_one_version(s3, ours, stock):
         assert faults == []
     assert stock.sql("SELECT * FROM lost.t ORDER BY id") == [[2], [3]]
     assert [row[0] for row in ours.sql("CALL sfbatch.history('lost.t')")] == [3, 2, 1]
+
+
+def test_a_commit_of_which_nobody_may_see_whose_it_is_is_not_called_failed(s3, ours, stock):
+    ours.sql("CREATE DATABASE hidden LOCATION 's3a://lake/hidden'")
+    ours.sql("CREATE TABLE hidden.t (id INT) USING sfbatch")
+    commit = "/lake/hidden/t/_sfbatch/journal/00000000/000000000002.json.gz"
+    s3.faults |= {("PUT", commit): ["lost"], ("HEAD", commit): ["403"] * 3, ("GET", commit): ["403"] * 3}
+    with pytest.raises(RuntimeError, match="SFBATCH_PUBLISH_UNCLEAR.*version 2"):
+        ours.sql("INSERT INTO hidden.t VALUES (1)")
+    s3.faults.clear()
+    ours.sql("INSERT INTO hidden.t VALUES (2)")
+    assert stock.sql("SELECT * FROM hidden.t ORDER BY id") == [[1], [2]]
 
 
 def test_the_journal_is_encrypted_as_the_bucket_asks(s3, ours, stock):
