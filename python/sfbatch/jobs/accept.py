@@ -18,10 +18,10 @@ import uuid
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sfbatch.jobs import catalog, environments
+from sfbatch.jobs import environments
 from sfbatch.jobs.backends.files import TAKEN, base_name, fetch
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.database import is_away
@@ -30,7 +30,7 @@ from sfbatch.jobs.problem import Problem, ServerError, conflict, forbidden, not_
 from sfbatch.jobs.requests import DEFAULT_TIMEOUT_S, JobRequest
 from sfbatch.jobs.selection import DEFAULT_BACKEND, Choice, choices, least_loaded
 from sfbatch.jobs.states import ACCEPTED, FAILED, INVALID, MSG_NO_MATCH, MSG_QUEUED
-from sfbatch.jobs.tables import job_tags, jobs, resources
+from sfbatch.jobs.tables import job_tags, jobs, links, resources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY_MB = 1024
 LONGEST_NAME_BYTES = 200
 CHUNK_BYTES = 1024 * 1024
+# Made once: to make a statement takes longer than to run it.
+_KNOWN = select(jobs.c.id).where(jobs.c.id == bindparam("job"))
+_APPLICATIONS = (
+    select(links.c.child_id)
+    .where(links.c.kind == COMMANDS.name, links.c.parent_id == bindparam("command"))
+    .order_by(links.c.position)
+)
+_INSERT = insert(jobs)
 ATTACHMENTS = "attachments"  # in the stored request: name, size and sha256 of each
 
 
@@ -128,7 +136,7 @@ def _insert(
                 problem = precondition(message)
             ended = row["created_ms"] if problem else None
             values = {"status": status, "status_msg": message, "finished_ms": ended, "memory_mb": memory_mb}
-            connection.execute(insert(jobs).values(**row, **values, applications=applications))
+            connection.execute(_INSERT, {**row, **values, "applications": applications})
             if asked.tags:
                 connection.execute(insert(job_tags), [{"job_id": row["id"], "tag": tag} for tag in asked.tags])
     except IntegrityError:
@@ -152,13 +160,14 @@ def _match(
             "sends its attachments empty: submit the job again, with a new id."
         )
         return choice, [], precondition(message)
+    if not asked.applications:
+        return choice, list(connection.scalars(_APPLICATIONS, {"command": choice.command_id})), None
     known = select(resources.c.id).where(resources.c.kind == APPLICATIONS.name, resources.c.id.in_(asked.applications))
     found = set(connection.scalars(known))
     for application in asked.applications:
         if application not in found:
             return choice, [], not_found(f"No application with id {application}")
-    applications = asked.applications or [a["id"] for a in catalog.children(connection, COMMANDS, choice.command_id)]
-    return choice, applications, None
+    return choice, asked.applications, None
 
 
 def _plain(asked: JobRequest, job_id: str, sender: Sender) -> dict[str, Any]:
@@ -245,7 +254,7 @@ def _reserved() -> str:
 def _exists(database: Database, job_id: str) -> bool:
     def look() -> bool:
         with database.read() as connection:
-            return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
+            return connection.execute(_KNOWN, {"job": job_id}).first() is not None
 
     return database.patiently(look)
 

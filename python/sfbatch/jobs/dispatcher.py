@@ -19,6 +19,7 @@ from sfbatch.jobs import attempts, environments, queue, states
 from sfbatch.jobs.backends import Phase, Report
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
+from sfbatch.jobs.rush import Rush
 from sfbatch.jobs.tables import jobs, servers
 from sfbatch.jobs.verdict import verdict, wrote_unclearly
 
@@ -43,6 +44,7 @@ class Dispatcher:
     def __init__(self, database: Database, backends: Mapping[str, Backend], settings: Settings, server_id: str) -> None:
         self._database, self._backends, self._settings, self.server_id = database, backends, settings, server_id
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self.rush = Rush()
         self._launchers = ThreadPoolExecutor(LAUNCHERS, thread_name_prefix="launch")
         self._builders = ThreadPoolExecutor(BUILDERS, thread_name_prefix="build")  # environments: minutes, not moments
         self._launching: set[str] = set()  # being submitted by this process just now
@@ -84,6 +86,7 @@ class Dispatcher:
             except Exception:  # the database is away, or one thing went wrong: the next round finds everything again
                 log.exception("a round failed")
             self._stopping.wait(PAUSE_S)
+            self.rush.let_pass()
             self._wake.wait(BUSY_S if busy else IDLE_S)
 
     def round(self) -> bool:
@@ -219,6 +222,7 @@ class Dispatcher:
                 self._builders.submit(self._launch, job_id, backend, building=True)
                 later = True
             else:
+                self.rush.let_pass()
                 backend.submit(launch)
         except Exception:
             log.exception("a job could not be started, and will be tried again", extra={"job_id": job_id})

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
-from sfbatch.jobs.kinds import CLUSTERS, COMMANDS
+from sfbatch.jobs.kinds import CLUSTERS, COMMANDS, Kind
 from sfbatch.jobs.tables import links, resource_tags, resources
 
 if TYPE_CHECKING:
@@ -94,20 +94,39 @@ def least_loaded(candidates: Iterable[Choice], running: Mapping[str, int], free:
     return min(roomy, key=load, default=None)
 
 
-def _meeting(connection: Connection, tags: Sequence[str], command_tags: Sequence[str]) -> list[Choice]:
-    cluster, command = resources.alias("cluster"), resources.alias("command")
-    query = (
-        select(cluster.c.id, cluster.c.name, cluster.c.body, command.c.id, command.c.name, command.c.body)
-        .select_from(cluster)
-        .join(links, and_(links.c.kind == CLUSTERS.name, links.c.parent_id == cluster.c.id))
-        .join(command, and_(command.c.kind == COMMANDS.name, command.c.id == links.c.child_id))
-        .where(cluster.c.kind == CLUSTERS.name, cluster.c.status == "UP", command.c.status == "ACTIVE")
-        .where(cluster.c.id.in_(_having_all(CLUSTERS.name, tags)))
-        .where(command.c.id.in_(_having_all(COMMANDS.name, command_tags)))
-        .order_by(cluster.c.id, links.c.position)
+def _having_all(kind: Kind) -> Any:
+    """The resources that have all of the tags given as `<kind>_tags`, of which there are `<kind>_number`."""
+    return (
+        select(resource_tags.c.id)
+        .where(
+            resource_tags.c.kind == kind.name, resource_tags.c.tag.in_(bindparam(f"{kind.name}_tags", expanding=True))
+        )
+        .group_by(resource_tags.c.id)
+        .having(func.count() == bindparam(f"{kind.name}_number"))
     )
+
+
+_cluster, _command = resources.alias("cluster"), resources.alias("command")
+# Made once: every submission asks it, and to make it takes longer than to run it.
+_MEETING = (
+    select(_cluster.c.id, _cluster.c.name, _cluster.c.body, _command.c.id, _command.c.name, _command.c.body)
+    .select_from(_cluster)
+    .join(links, and_(links.c.kind == CLUSTERS.name, links.c.parent_id == _cluster.c.id))
+    .join(_command, and_(_command.c.kind == COMMANDS.name, _command.c.id == links.c.child_id))
+    .where(_cluster.c.kind == CLUSTERS.name, _cluster.c.status == "UP", _command.c.status == "ACTIVE")
+    .where(_cluster.c.id.in_(_having_all(CLUSTERS)), _command.c.id.in_(_having_all(COMMANDS)))
+    .order_by(_cluster.c.id, links.c.position)
+)
+
+
+def _meeting(connection: Connection, tags: Sequence[str], command_tags: Sequence[str]) -> list[Choice]:
+    wanted: dict[str, Any] = {}
+    for kind, of_kind in ((CLUSTERS, set(tags)), (COMMANDS, set(command_tags))):
+        wanted |= {f"{kind.name}_tags": sorted(of_kind), f"{kind.name}_number": len(of_kind)}
     first: dict[str, Choice] = {}
-    for cluster_id, cluster_name, cluster_body, command_id, command_name, command_body in connection.execute(query):
+    for cluster_id, cluster_name, cluster_body, command_id, command_name, command_body in connection.execute(
+        _MEETING, wanted
+    ):
         first.setdefault(
             cluster_id,
             Choice(
@@ -121,13 +140,3 @@ def _meeting(connection: Connection, tags: Sequence[str], command_tags: Sequence
             ),
         )
     return list(first.values())
-
-
-def _having_all(kind: str, tags: Sequence[str]) -> Any:
-    wanted = set(tags)
-    return (
-        select(resource_tags.c.id)
-        .where(resource_tags.c.kind == kind, resource_tags.c.tag.in_(wanted))
-        .group_by(resource_tags.c.id)
-        .having(func.count() == len(wanted))
-    )

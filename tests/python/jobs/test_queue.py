@@ -188,3 +188,25 @@ def test_a_waiting_job_does_not_see_later_changes_of_its_dependencies(fresh, tmp
     server.api.delete(f"{server.base}/jobs/{first}", timeout=10)
     assert server.ended(waiting)["status"] == "SUCCEEDED"
     assert server.output(waiting).text == "then"
+
+
+def test_jobs_start_when_no_submission_is_under_way_and_after_a_while_though_one_is():
+    rush, started = Rush(), []
+
+    def start():
+        rush.let_pass(for_s=0.5)
+        started.append(time.monotonic())
+
+    began = time.monotonic()
+    start()
+    with rush.submission():
+        waiting = threading.Thread(target=start)
+        waiting.start()
+        time.sleep(0.2)
+        assert len(started) == 1
+    waiting.join(0.2)
+    assert len(started) == 2
+    with rush.submission():
+        start()
+    assert started[0] - began < 0.2
+    assert 0.4 < started[2] - started[1] < 5

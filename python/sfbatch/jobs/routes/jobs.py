@@ -34,12 +34,13 @@ PAGE_SIZE = 10
 async def submit(request: Request) -> Response:
     """Store the job, and answer; it runs when its turn comes. 409: the id is taken, and that job goes on."""
     server = server_of(request)
-    asked, attachments = await read_submission(request)
     client = request.client.host if request.client else None
     sender = Sender(principal_of(request), client, request.headers.get("user-agent"))
-    job_id = await run_in_threadpool(
-        accept, server.database, server.settings, server.dispatcher.server_id, asked, attachments, sender
-    )
+    asked, attachments = await read_submission(request)
+    with server.dispatcher.rush.submission():
+        job_id = await run_in_threadpool(
+            accept, server.database, server.settings, server.dispatcher.server_id, asked, attachments, sender
+        )
     server.dispatcher.wake()
     return done(HTTPStatus.ACCEPTED, api_url(request, "jobs", job_id))
 
