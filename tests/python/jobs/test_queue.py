@@ -1,11 +1,15 @@
 """The queue refuses nobody for load, and its order is fair, explainable and the one that is shown."""
 
+import threading
+import time
+
 import pytest
 from live import eventually
 from sfbatch.jobs import catalog, queue
 from sfbatch.jobs.database import Database
 from sfbatch.jobs.kinds import CLUSTERS, COMMANDS
 from sfbatch.jobs.requests import Cluster, Command
+from sfbatch.jobs.rush import Rush
 from sfbatch.jobs.tables import jobs
 from sqlalchemy import insert
 
