@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,14 @@ test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on
 
 test-s3-%:
 	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
+
+test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9 and 4.0.1 with PostgreSQL (8 minutes)
+	$(call say,Hive metastore 2.3.9 on PostgreSQL)
+	cd tests/python
+	SFBATCH_TEST_METASTORE=2.3.9 ../../.venv/spark-3.5/bin/python -m pytest -n 2 --dist loadfile -c pytest.ini metastores \
+	  test_lock_and_late.py test_concurrency.py test_golden.py test_create.py $(PYTEST)
+	printf '\033[1m== Hive metastore 4.0.1 on PostgreSQL\033[0m\n'
+	SFBATCH_TEST_METASTORE=4.0.1 ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini metastores $(PYTEST)
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
@@ -111,6 +119,11 @@ build/.jars: $(SCALA)
 build/.s3: build.sbt
 	$(call say,fetching hadoop-aws and the AWS SDKs for the S3 tests (the first time 840 MB))
 	project/sbt +s3/classPath
+	touch $@
+
+build/.metastores: build.sbt
+	$(call say,fetching Hive's metastore 4.0.1 and the PostgreSQL driver)
+	project/sbt metastores/parts
 	touch $@
 
 $(WHEEL): build/.jars $(PY) .venv/lint/.installed

@@ -67,3 +67,23 @@ lazy val s3 = (project in file("build/s3")).settings(
     (Compile / managedClasspath).value.map(_.data).mkString(":")
   )
 )
+
+/** What a metastore on PostgreSQL takes, for `make test-metastores`; nothing of it is in the jar. */
+lazy val metastores = (project in file("build/metastores")).settings(
+  libraryDependencies ++= Seq(
+    "org.postgresql" % "postgresql" % "42.7.14",
+    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("2.12"),
+    "org.apache.hive" % "hive-standalone-metastore-server" % "4.0.1" artifacts Artifact(
+      "hive-standalone-metastore-server",
+      "tar.gz",
+      "tar.gz",
+      "bin"
+    )
+  ).map(_.intransitive()),
+  classpathTypes += "tar.gz",
+  autoScalaLibrary := false,
+  TaskKey[Unit]("parts", "writes build/metastores.parts, a path a line") := IO.writeLines(
+    baseDirectory.value.getParentFile / "metastores.parts",
+    update.value.select(configurationFilter(Compile.name)).map(_.getPath)
+  )
+)

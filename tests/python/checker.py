@@ -41,6 +41,11 @@ class Metastore:
         self._transport.close()
 
 
+def table_of(client, database, name):
+    """The table as every server shows it; Hive 4.0 has no `get_table`."""
+    return client.get_table_req(ttypes.GetTableRequest(dbName=database, tblName=name)).table
+
+
 @dataclass
 class State:
     version: int = 0
@@ -154,7 +159,7 @@ def segment(name, value, style):
 def problems(uri, database, table):
     """Everything that is not as PROTOCOL.md says."""
     with Metastore(uri) as client:
-        seen = client.get_table(database, table)
+        seen = table_of(client, database, table)
         names = client.get_partition_names(database, table, -1) if seen.partitionKeys else []
         shown = [
             part
@@ -168,7 +173,7 @@ def ours(uri, database):
     """The names of sfbatch tables in a database."""
     with Metastore(uri) as client:
         names = client.get_all_tables(database)
-        return [name for name in names if "sfbatch.table-id" in client.get_table(database, name).parameters]
+        return [name for name in names if "sfbatch.table-id" in table_of(client, database, name).parameters]
 
 
 def _problems(table, shown):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,18 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def metastore(home):
-    """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`."""
-    running = local_metastore.start(home)
+    """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`. Or Hive's own on PostgreSQL."""
+    version = os.environ.get("SFBATCH_TEST_METASTORE")  # 2.3.9 or 4.0.1: `make test-metastores`
+    if version is None:
+        yield local_metastore.start(home)
+        local_metastore.stop(home)
+        return
+    from metastore_on_postgres import MetastoreOnPostgres
+
+    running = MetastoreOnPostgres(version, Path(tempfile.mkdtemp(prefix="sfbatch-metastore-"))).start()
+    os.environ["SFBATCH_METASTORE_URI"] = running.uri
     yield running
-    local_metastore.stop(home)
+    running.close()
 
 
 @pytest.fixture(scope="session")

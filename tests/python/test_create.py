@@ -2,7 +2,7 @@
 
 import pytest
 from at_once import Running
-from checker import Metastore
+from checker import Metastore, table_of
 from writer import Died, Refusal, on_one_spark
 
 pytestmark = on_one_spark
@@ -69,7 +69,7 @@ def test_a_table_made_again_starts_beside_the_history_of_the_dropped_one(db, wri
 
 def test_a_renamed_table_and_one_made_under_its_old_name_share_nothing(db, writer, client, stock_spark):
     writer.create(f"{db}.t")
-    renamed = client.get_table(db, "t")
+    renamed = table_of(client, db, "t")
     renamed.tableName = "renamed"
     client.alter_table(db, "t", renamed)
     writer.create(f"{db}.t")

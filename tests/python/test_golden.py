@@ -102,7 +102,7 @@ def test_a_lock_taken_as_the_vector_says_keeps_a_writer_out(spark, metastore, db
     vector = read("lock-request.json")
     spark.sql(f"CREATE TABLE {db}.t (id BIGINT) USING sfbatch")
     with checker.Metastore(metastore.uri) as client:
-        table_id = client.get_table(db, "t").parameters["sfbatch.table-id"]
+        table_id = checker.table_of(client, db, "t").parameters["sfbatch.table-id"]
         part = vector["component"]
         component = ttypes.LockComponent(
             type=getattr(ttypes.LockType, part["type"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from at_once import Running
-from checker import Metastore, journal, problems
+from checker import Metastore, journal, problems, table_of
 from pymetastore.hive_metastore import ttypes
 from sfbatch import local_metastore
 from writer import Refusal, Writer, on_one_spark
@@ -95,7 +95,7 @@ def test_an_unknown_protocol_number_is_refused_before_anything_is_written(
         owner.write_text(json.dumps({**json.loads(owner.read_text()), "protocol": 2}))
     elif where == "table property":
         with Metastore(metastore.uri) as client:
-            seen = client.get_table(db, "t")
+            seen = table_of(client, db, "t")
             seen.parameters["sfbatch.protocol"] = "2"
             client.alter_table(db, "t", seen)
     else:

@@ -156,10 +156,10 @@ class CountsSuite extends OnOneSpark {
   private def files(partitions: Int) = Map("create" -> 3, "list" -> (5 + partitions), "read" -> 1, "exists" -> 1)
   private val lock = Map("lock" -> 1, "check_lock" -> 1, "unlock" -> 1)
   // The table is still the one that was checked; the partitions before and after.
-  private val reads = Map("get_table" -> 1, "get_partitions_by_names" -> 2)
+  private val reads = Map("get_table_req" -> 1, "get_partitions_by_names" -> 2)
   private val alter = "alter_partitions_with_environment_context" -> 1
   private val add = "add_partitions" -> 1
-  private val template = "get_table" -> 2 // new partitions are made after the table
+  private val template = "get_table_req" -> 2 // new partitions are made after the table
 
   for ((partitions, versions) <- Seq((10, 10), (10, 1010), (1000, 10)))
     test(s"$partitions partitions not written, $versions versions: a publish asks for the same") {
@@ -187,7 +187,7 @@ class CountsSuite extends OnOneSpark {
     overwrite(table, Nil)
     assertEquals(
       overwrite(table, Nil),
-      files(1) ++ lock + ("get_table" -> 4) + ("alter_table_with_environment_context" -> 1)
+      files(1) ++ lock + ("get_table_req" -> 4) + ("alter_table_with_environment_context" -> 1)
     )
   }
 

@@ -38,9 +38,9 @@ final class Overtaken extends MetastoreFailure("a later version is shown", null)
 /** One connection to the Hive Metastore, without a retrying client: a change is sent once, reads are tried again. Not
   * thread-safe.
   *
-  * Speaks thrift as Hive 2.3's client does, which servers 2.3 to 4.0 understand. `patienceS`: how long a read waits for
-  * a server that is not there; an operation that begins should say so soon, one that has written files waits for a
-  * restart.
+  * Speaks thrift as Hive 2.3's client does, and of its calls those that servers 2.3 to 4.0 have: 4.0 has no
+  * `get_table`. `patienceS`: how long a read waits for a server that is not there; an operation that begins should say
+  * so soon, one that has written files waits for a restart.
   */
 final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySeconds) extends AutoCloseable {
 
@@ -107,7 +107,7 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
   }
 
   def table(database: String, name: String): Option[HiveTable] = read { c =>
-    try Some(c.get_table(database, name))
+    try Some(c.get_table_req(new GetTableRequest(database, name)).getTable)
     catch { case _: NoSuchObjectException => None }
   }
 
@@ -119,7 +119,11 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
   /** Every table of a database, by 100 a request: for what is rare. */
   def tables(database: String): Iterator[HiveTable] = read(_.get_all_tables(database)).asScala.toSeq
     .grouped(100)
-    .flatMap(names => read(_.get_table_objects_by_name(database, names.asJava)).asScala)
+    .flatMap { names =>
+      val request = new GetTablesRequest(database)
+      request.setTblNames(names.asJava)
+      read(_.get_table_objects_by_name_req(request)).getTables.asScala
+    }
 
   /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE
     */

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -13,62 +11,14 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from live import FINAL, eventually, free_port
+from live import FINAL, eventually
+from postgres import BIN, Postgres
 from sfbatch.jobs.database import HEAD, Database
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.tables import metadata
 from test_survival import JOBS, KILLS, outlive
 
-PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), *map(Path, os.environ["PATH"].split(":"))]
-BIN = next((place for place in PLACES if (place / "initdb").exists()), None)
 pytestmark = pytest.mark.skipif(BIN is None, reason="PostgreSQL is not installed")
-
-
-class Postgres:
-    """A server of the tests' own; it refuses to run as root, and then runs as the user postgres."""
-
-    def __init__(self, directory):
-        self.port, self.directory = free_port(), directory
-        self.options = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        directory.mkdir()
-        if self.options:
-            shutil.chown(directory, "postgres")
-        subprocess.run(
-            [BIN / "initdb", "-D", directory, "-U", "sfbatch", "-A", "trust", "-E", "UTF8", "--no-sync"],
-            check=True, capture_output=True, cwd="/", **self.options,
-        )  # fmt: skip
-        self.url = f"postgresql://sfbatch@127.0.0.1:{self.port}/postgres"
-
-    def start(self):
-        command = [
-            BIN / "postgres",
-            "-D",
-            self.directory,
-            "-p",
-            str(self.port),
-            "-k",
-            self.directory,
-            "-c",
-            "listen_addresses=127.0.0.1",
-        ]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self.options
-        )
-
-        def up():
-            try:
-                psycopg.connect(self.url, connect_timeout=2).close()
-            except psycopg.OperationalError:
-                return False
-            return True
-
-        eventually(up)
-        return self
-
-    def stop(self):
-        """At once: connections are cut."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(20)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,124 @@
+"""What sfbatch asks of any metastore, without a Spark of its own: locks, atomic switches, names. The checker reads it all back after each test."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from checker import Metastore, table_of
+from pymetastore.hive_metastore import ttypes
+from writer import Died
+
+#: Values that a database may take for the same, or for something else.
+HARD = [
+    "a",
+    "A",
+    "ä",
+    "Ä",
+    "é",
+    "e\u0301",
+    "a b",
+    "a  b",
+    " a",
+    "100%",
+    "a/b",
+    "a=b",
+    "a:b",
+    "'",
+    '"',
+    "\\",
+    "NULL",
+    "null",
+    "0",
+    "00",
+]
+HARD += ["日本", "🦆", "_", "%", "a_b", "aXb", "select", "x" * 60]
+
+
+def rows_of(client, db, table):
+    """values -> what the metastore says of the partition's rows and version."""
+    shown = client.get_partitions(db, table, -1)
+    return {tuple(p.values): (int(p.parameters["numRows"]), int(p.parameters["sfbatch.version"])) for p in shown}
+
+
+@pytest.fixture
+def client(metastore):
+    with Metastore(metastore.uri) as thrift:
+        yield thrift
+
+
+def test_write_rewrite_append_drop_roll_back_and_recover(db, writer, client):
+    table = f"{db}.t"
+    writer.create(table)
+    writer.overwrite(table, {"1": [(1, "a")], "2": [(2, "b")]})
+    writer.overwrite(table, {"1": [(3, "c"), (4, "d")]})
+    writer.append(table, {"2": [(5, "e")], "3": [(6, "f")]})
+    assert rows_of(client, db, "t") == {("1",): (2, 3), ("2",): (2, 4), ("3",): (1, 4)}
+    writer.drop(table, "3")
+    writer.rollback(table, "2")
+    assert rows_of(client, db, "t") == {("1",): (1, 6), ("2",): (1, 6)}
+    assert writer.recover(table) == ([], [], [])
+
+
+def test_an_unpartitioned_table(db, writer, client):
+    table = f"{db}.t"
+    writer.create(table, ())
+    writer.overwrite(table, {(): [(1, "a")]})
+    writer.append(table, {(): [(2, "b")]})
+    parameters = table_of(client, db, "t").parameters
+    assert (parameters["numRows"], parameters["sfbatch.version"]) == ("2", "3")
+
+
+def test_names_that_a_database_may_take_for_the_same(db, writer, client):
+    table = f"{db}.t"
+    writer.create(table)
+    for batch in (HARD, HARD):  # made, then switched
+        writer.overwrite(table, {value: [(1, value)] for value in batch})
+    assert set(rows_of(client, db, "t")) == {(value,) for value in HARD}
+    assert {version for _, version in rows_of(client, db, "t").values()} == {3}
+
+
+def test_many_partitions_are_switched_as_one(db, writer, client):
+    table = f"{db}.t"
+    writer.create(table)
+    for turn in (1, 2):
+        writer.overwrite(table, {f"{number:04}": [(turn, "x")] for number in range(600)})
+    assert {version for _, version in rows_of(client, db, "t").values()} == {3}
+
+
+def test_four_drivers_at_once_lose_nothing(db, writer, writers, client):
+    table = f"{db}.t"
+    writer.create(table)
+    drivers = [writers(user=f"user{number}") for number in range(4)]
+
+    def append(driver):
+        for turn in range(3):
+            driver.append(table, {"1": [(turn, "x")]})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, drivers))
+    assert rows_of(client, db, "t") == {("1",): (12, 13)}
+
+
+def test_a_lock_excludes_until_it_is_unlocked(client, metastore):
+    def ask(thrift):
+        component = ttypes.LockComponent(
+            type=ttypes.LockType.EXCLUSIVE, level=ttypes.LockLevel.TABLE, dbname="sfbatch", tablename="x#sfbatch"
+        )
+        return thrift.lock(ttypes.LockRequest(component=[component], user="u", hostname="h"))
+
+    with Metastore(metastore.uri) as other:
+        first, second = ask(client), ask(other)
+        assert (first.state, second.state) == (ttypes.LockState.ACQUIRED, ttypes.LockState.WAITING)
+        client.unlock(ttypes.UnlockRequest(first.lockid))
+        assert other.check_lock(ttypes.CheckLockRequest(second.lockid)).state == ttypes.LockState.ACQUIRED
+        other.unlock(ttypes.UnlockRequest(second.lockid))
+
+
+def test_a_dead_writer_s_version_is_finished_by_the_next(db, writer, writers, client):
+    table = f"{db}.t"
+    writer.create(table)
+    writer.overwrite(table, {"1": [(1, "a")]})
+    dead = writers(at="journalled=halt")
+    with pytest.raises(Died):
+        dead.overwrite(table, {"1": [(2, "b"), (3, "c")]})
+    writer.append(table, {"2": [(4, "d")]})
+    assert rows_of(client, db, "t") == {("1",): (2, 3), ("2",): (1, 4)}
