@@ -96,7 +96,7 @@ def accept(
         stored = [_store(attachment, settings.directory / directory) for attachment in attachments]
         if asked.pythonEnvironment:
             _check_environment(settings.directory / directory, asked.pythonEnvironment, attachments)
-        _copy_files(database, asked, settings.directory / directory)
+        _copy_files(database, settings, asked, settings.directory / directory)
         plain = _plain(asked, job_id, sender)
         row = {
             **plain,
@@ -207,8 +207,8 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
             not name.strip()
             or name in {".", ".."}
             or name in TAKEN
-            or len(name.encode()) > LONGEST_NAME_BYTES
             or any(c in "/\\" or not c.isprintable() for c in name)
+            or len(name.encode()) > LONGEST_NAME_BYTES
         ):
             message = f"The attachment name {name!r} is not allowed: give a plain file name that is not {_reserved()}"
             raise precondition(message)
@@ -216,7 +216,7 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
         raise precondition("Two attachments have the same name")
 
 
-def _copy_files(database: Database, asked: JobRequest, directory: Path) -> None:
+def _copy_files(database: Database, settings: Settings, asked: JobRequest, directory: Path) -> None:
     """Copy this machine's own files that the job names, so that a later change of them does not reach it.
 
     Only for a job that would run here: it could read them anyway, and one of a cluster elsewhere could not. What is
@@ -232,7 +232,7 @@ def _copy_files(database: Database, asked: JobRequest, directory: Path) -> None:
         return
     for address in here:
         with contextlib.suppress(OSError):
-            fetch(address, directory / base_name(address))
+            fetch(address, directory / base_name(address), settings)
 
 
 def _check_environment(directory: Path, name: str, attachments: Sequence[Attachment]) -> None:

@@ -57,7 +57,8 @@ def next_attempt(attempt: int, retries: int, delay_s: int, why: str) -> dict[str
 def is_set_aside(directory: Path, attempt: int) -> bool:
     """Whether an attempt's end was moved away. What the job itself may call `attempts` says nothing about that."""
     moved = (_part(directory, attempt), _done(directory, attempt))
-    return not (directory / "genie").exists() and any((place / "genie").exists() for place in moved)
+    there = (directory / "genie").exists() or (directory / LAUNCHED).exists()
+    return not there and any((place / "genie").exists() for place in moved)
 
 
 def set_aside(directory: Path, attempt: int) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PREFIX = b"sfbatch-published "
 STREAMS = ("stderr", "stdout", "driver/stderr", "driver/stdout")  # the driver's own: YARN's cluster mode
 KEPT = "genie/published.json"
+MOST_KEPT_BYTES = 64 * 1024 * 1024
 MOST_PARTITIONS = 20_000  # a version's journal names them all
 LONGEST_LINE_BYTES = 256 * 1024
 Seen = dict[str, Any]
@@ -57,7 +58,7 @@ def _load(directory: Path) -> Seen:
     try:
         opened = output.open_inside(directory, KEPT)
         with os.fdopen(opened.descriptor, "rb") as file:
-            seen: Seen = json.loads(file.read())
+            seen: Seen = json.loads(file.read(MOST_KEPT_BYTES))
         places = [int(number) for stream in STREAMS for number in seen["read"][stream]]
         if len(places) == 2 * len(STREAMS) and all(_told(line) for line in seen["published"]):
             return seen

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, insert, select, update
 
 from sfbatch.jobs import attempts, environments, queue, states
-from sfbatch.jobs.backends import Phase, Report
+from sfbatch.jobs.backends import Phase, Report, leftovers
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
 from sfbatch.jobs.rush import Rush
@@ -167,6 +167,7 @@ class Dispatcher:
         found = attempts.next_attempt(job.attempt, request.get("retries", 0), request.get("retryDelay", 0), why)
         try:
             if found:
+                leftovers.end_all(directory)  # what it left would write on beside the next attempt
                 attempts.set_aside(directory, job.attempt)
         except OSError:  # the job has put something in the way
             log.warning("a job cannot run again", extra={"job_id": job.id}, exc_info=True)
@@ -223,7 +224,10 @@ class Dispatcher:
                 later = True
             else:
                 self.rush.let_pass()
-                backend.submit(launch)
+                if self._is_to_be_killed(job_id):
+                    backend.kill(job_id, launch.directory)
+                else:
+                    backend.submit(launch)
         except Exception:
             log.exception("a job could not be started, and will be tried again", extra={"job_id": job_id})
             time.sleep(BUSY_S)
@@ -231,6 +235,12 @@ class Dispatcher:
             if not later:
                 self._launching.discard(job_id)
                 self._wake.set()
+
+    def _is_to_be_killed(self, job_id: str) -> bool:
+        """A kill may have come while the job waited for its start."""
+        with self._database.read() as connection:
+            asked = connection.scalar(select(jobs.c.kill_requested_ms).where(jobs.c.id == job_id))
+        return asked is not None
 
 
 def _claimed(server_id: str) -> Any:

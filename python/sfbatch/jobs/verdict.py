@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from sfbatch.jobs import states
 from sfbatch.jobs.backends import Phase, Reason, Report
+from sfbatch.jobs.backends.plain import open_plain
 from sfbatch.jobs.clock import now_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TAIL_BYTES = 256 * 1024
-LONGEST_CAUSE = 500
+LONGEST_CAUSE, LONGEST_LINE = 500, 2000
 _JAVA = r"(?:[a-z_][\w]*\.)+[A-Z][\w$]*(?:Exception|Error|Failure|Interrupt|Throwable)\b[^\n]*"
-_CAUSED_BY = re.compile(rf"^\s*Caused by: ({_JAVA})", re.MULTILINE)
-_THROWN = re.compile(rf"^\s*(?:Exception in thread \"[^\"]*\" |[^\n]*\bERROR\b[^\n]*?: )?({_JAVA})", re.MULTILINE)
+_CAUSED_BY = re.compile(rf"^[^\S\n]*Caused by: ({_JAVA})", re.MULTILINE)
+_THROWN = re.compile(rf"^[^\S\n]*(?:Exception in thread \"[^\"]*\" |[^\n]*\bERROR\b[^\n]*?: )?({_JAVA})", re.MULTILINE)
 _PYTHON = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)+"
     r"((?:\w+\.)*\w+(?::[^\n]*)?)",
@@ -66,8 +68,23 @@ def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, 
 
 def wrote_unclearly(directory: Path) -> bool:
     """Whether the job was told that a write of its may have been committed: to run again may write it twice."""
-    streams = ("stderr", "stdout", "driver/stderr")
-    return any("SFBATCH_PUBLISH_UNCLEAR" in _tail(directory / name) for name in streams)
+    return any(_has(directory / name, b"SFBATCH_PUBLISH_UNCLEAR") for name in ("stderr", "stdout", "driver/stderr"))
+
+
+def _has(path: Path, word: bytes) -> bool:
+    """Whether a stream has the word anywhere, or cannot be read: then it may."""
+    try:
+        with open_plain(path) as file:
+            before = b""
+            while chunk := file.read(TAIL_BYTES):
+                if word in before + chunk:
+                    return True
+                before = chunk[-len(word) :]
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def root_cause(stderr: str, stdout: str) -> str | None:
@@ -100,8 +117,9 @@ def _short(text: str) -> str:
 
 def _tail(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read(TAIL_BYTES).decode(errors="replace").replace("\0", "")
+        with open_plain(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode(errors="replace").replace("\0", "")
+            return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))  # or the patterns take for ever
     except OSError:
         return ""

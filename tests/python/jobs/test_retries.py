@@ -87,8 +87,8 @@ def test_an_attempt_is_set_aside_once_whenever_the_server_dies(tmp_path):
     part.mkdir(parents=True)
     (tmp_path / "stdout").rename(part / "stdout")  # it died here: its end is still told
     assert not attempts.is_set_aside(tmp_path, 1)
-    (tmp_path / "genie").rename(part / "genie")  # or here
-    assert attempts.is_set_aside(tmp_path, 1)
+    (tmp_path / "genie").rename(part / "genie")  # or here: `.launched` and no end, so it is lost, and set aside again
+    assert not attempts.is_set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     assert attempts.is_set_aside(tmp_path, 1)

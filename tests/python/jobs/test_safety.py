@@ -318,7 +318,7 @@ def test_what_no_job_could_be_started_with_is_refused_at_once(live, more):
 def test_a_dependency_without_an_end_is_not_copied(live):
     job_id = live.submit(["-c", "true"], dependencies=["file:///dev/zero"])
     assert live.ended(job_id)["status"] == "FAILED"
-    assert "/dev/zero: no such file" in live.output(job_id, "initFailureDetails.txt").text
+    assert "/dev/zero: not a file that a job may be given" in live.output(job_id, "initFailureDetails.txt").text
 
 
 def test_a_request_that_comes_as_a_file_is_no_larger_than_any_other(live):

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from sfbatch.errors import SfBatchError, SparkError
 from sfbatch.jobs import kit
 from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
-from sfbatch.jobs.backends.ending import ended, read
+from sfbatch.jobs.backends.ending import LARGEST_ID, LATEST_MS, ended, number, read
 from sfbatch.jobs.backends.files import fetch
+from sfbatch.jobs.backends.plain import NotPlainError, open_plain
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.environments import Environments, Python
 from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
@@ -60,7 +61,7 @@ class LocalBackend:
                 raise OSError(launch.refused)
             for name, address in launch.fetch.items():
                 if not (directory / name).exists():  # it was copied when the job was submitted
-                    fetch(address, directory / name)
+                    fetch(address, directory / name, self._settings)
             arguments, environment = self._prepared(launch)
         except (OSError, SfBatchError) as error:
             if _end_unstarted(directory, Reason.NOT_STARTED):
@@ -128,32 +129,36 @@ class LocalBackend:
     def poll(self, job_id: str, directory: Path) -> Report:  # noqa: ARG002
         """Read the wrapper's files. Of a job that was ended by force, or is lost, no process is left after it."""
         self._has_child(directory)
-        end = ended(directory)
+        alive = _is_alive(directory)
+        end = None if alive else ended(directory)  # while the wrapper lives, somebody else has written it
         if end:
             if end.reason not in {Reason.EXITED, Reason.NOT_STARTED}:
                 leftovers.end_all(directory)
             return end
-        alive = _is_alive(directory)
         if alive is None:
             return Report(Phase.NOT_STARTED)
         if not alive:
             # Its last act is to write the end: looked for once more, now that it cannot write any more.
             leftovers.end_all(directory)
             return ended(directory) or Report(Phase.LOST)
-        process = read(directory / wrapper.PROCESS)
-        if process is None:
-            return Report(Phase.STARTING)
-        return Report(Phase.RUNNING, process["processId"], process["startedMs"])
+        process = read(directory / wrapper.PROCESS) or {}
+        with contextlib.suppress(ValueError):
+            process_id = number(process.get("processId"), LARGEST_ID)
+            started_ms = number(process.get("startedMs"), LATEST_MS)
+            if process_id and started_ms:
+                return Report(Phase.RUNNING, process_id, started_ms)
+        return Report(Phase.STARTING)
 
     def kill(self, job_id: str, directory: Path) -> None:  # noqa: ARG002
         """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
-        if ended(directory) or _end_unstarted(directory, Reason.KILLED):
+        if _end_unstarted(directory, Reason.KILLED):
             return
         launched = read(directory / wrapper.LAUNCHED)
         # Its lock is held, so the process with this id is the wrapper and no other.
         if launched and _is_alive(directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(launched["wrapperId"], signal.SIGTERM)
+                os.kill(launched["wrapperId"], signal.SIGCONT)  # its job may have stopped it
 
     def logs(self, job_id: str, directory: Path) -> None:
         """Nothing to bring: a local job writes into its directory."""
@@ -179,10 +184,12 @@ def _end_unstarted(directory: Path, reason: Reason) -> bool:
 def _is_alive(directory: Path) -> bool | None:
     """Whether the job's wrapper lives; None when there was none."""
     try:
-        with (directory / wrapper.LAUNCHED).open("rb") as file:
+        with open_plain(directory / wrapper.LAUNCHED) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
+    except NotPlainError:
+        return False
     except BlockingIOError:
         return True
     return False

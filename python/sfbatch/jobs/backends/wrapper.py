@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -141,10 +142,11 @@ def wake_on(*numbers: int) -> int:
 
 
 def say(text: str) -> None:
-    """A line in Genie's log of the job."""
-    os.makedirs(os.path.dirname(LOG), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
-    with open(LOG, "a", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(f"{text}\n")
+    """A line in Genie's log of the job, if there is room for it."""
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(LOG), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+        with open(LOG, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(f"{text}\n")
 
 
 def main(directory: str) -> None:
@@ -174,10 +176,17 @@ def main(directory: str) -> None:
 
 
 def end(document: dict[str, Any]) -> None:
-    """Write the end."""
+    """Write the end; on a full disk as soon as there is room: without an end the job would be lost, and run again."""
     say(time.strftime("End: %Y-%m-%d %H:%M:%S", time.gmtime()))
     say(f"Handling exit signal (code: {document['exitCode']})")
-    write_whole(DONE, {**document, "finishedMs": time.time_ns() // 1_000_000})
+    document = {**document, "finishedMs": time.time_ns() // 1_000_000}
+    while True:
+        try:
+            return write_whole(DONE, document)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:  # its job has taken the place away
+                return None
+        time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ async def read_submission(request: Request) -> tuple[JobRequest, list[Attachment
         form = await request.form(
             max_files=MOST_ATTACHMENTS + 1, max_fields=MOST_ATTACHMENTS, max_part_size=1024 * 1024
         )
-    except (HTTPException, MultipartParseError, KeyError) as error:
+    except (HTTPException, MultipartParseError, LookupError, UnicodeError) as error:
         raise bad_request(f"The multipart body cannot be read: {getattr(error, 'detail', error)}") from None
     part = form.get("request")
     if part is None:
