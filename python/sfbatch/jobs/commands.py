@@ -150,8 +150,11 @@ def apply(
 
     try:
         wanted = yaml.safe_load(file.read_text())
+        json.dumps(wanted)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise precondition(f"{file} cannot be read: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise precondition(f"{file}: {error}. Put dates in quotes: they are sent as text") from None
     api = Api(url)
     steps = plan(wanted, api)
     if yes:

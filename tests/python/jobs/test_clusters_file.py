@@ -88,6 +88,7 @@ def test_a_file_that_says_nothing_sensible_changes_nothing(server):
         ({"clusters": {"x": {"status": "DOWN"}}}, "status"),
         ({"clusters": ["x"]}, "must map ids"),
         ("clusters: [", "cannot be read"),
+        ("clusters: {x: {metadata: {since: 2024-01-01}}}", "dates in quotes"),
     ):
         assert message in apply(server, wanted, "--yes", code=1)
     assert server.get("clusters/x").status_code == 404
