@@ -208,7 +208,7 @@ object LocalMetastore {
       "_PYSPARK_DRIVER_CONN_INFO_PATH"
     ).foreach(builder.environment.remove(_))
     // It serves others when the job that started it has ended, and must not be ended with it.
-    builder.environment.keySet.removeIf(name => name.startsWith("GENIE_") || name.startsWith("SFBATCH_JOB"))
+    builder.environment.keySet.removeIf(name => name.startsWith("GENIE_") || name == "SFBATCH_JOB_ID")
     val logStart = if (Files.exists(log)) Files.size(log) else 0L
     waitUntilReady(home, Some((builder.start(), logStart)), deadline)
   }
