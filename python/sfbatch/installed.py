@@ -34,6 +34,12 @@ class InstalledSpark:
         Raises SparkError SFBATCH_SPARK_UNSUPPORTED.
         """
         line = ".".join(self.version.split(".")[:2])
+        if line == "4.0" and not re.match(r"4\.0\.[012]\b", self.version):
+            raise SparkError(
+                "SFBATCH_SPARK_UNSUPPORTED",
+                f"the Spark in {self.home} is {self.version}; of 4.0 sfbatch runs on 4.0.0 to 4.0.2 (4.0.5 changed a "
+                "call it needs). Install one of them, e.g. `pip install pyspark==4.0.2`, or point SPARK_HOME at one.",
+            )
         if SUPPORTED.get(line) != self.scala:
             known = " and ".join(f"Spark {spark}.x with Scala {scala}" for spark, scala in SUPPORTED.items())
             raise SparkError(

@@ -97,7 +97,7 @@ def a_spark(folder, version, scala):
 
 @pytest.mark.parametrize(("line", "scala"), SUPPORTED.items())
 def test_spark_home_chooses_the_jar(tmp_path, monkeypatch, line, scala):
-    monkeypatch.setenv("SPARK_HOME", a_spark(tmp_path, f"{line}.9", scala))
+    monkeypatch.setenv("SPARK_HOME", a_spark(tmp_path, f"{line}.1", scala))
     assert sfbatch.jar_path().name == f"sfbatch-spark-{line}_{scala}-{sfbatch.__version__}.jar"
 
 
@@ -121,6 +121,14 @@ def test_no_spark_at_all_is_named(monkeypatch):
     monkeypatch.setattr("sfbatch.installed._from_pip", lambda: None)
     monkeypatch.setattr("sfbatch.installed._from_findspark", lambda: None)
     with pytest.raises(sfbatch.SparkError, match="SFBATCH_SPARK_NOT_FOUND.*SPARK_HOME"):
+        sfbatch.jar_path()
+
+
+def test_a_later_spark_of_a_known_line_that_it_does_not_run_on_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARK_HOME", a_spark(tmp_path, "4.0.5", "2.13"))
+    with pytest.raises(
+        sfbatch.SparkError, match="SFBATCH_SPARK_UNSUPPORTED.*4.0.5; of 4.0 sfbatch runs on 4.0.0 to 4.0.2"
+    ):
         sfbatch.jar_path()
 
 
