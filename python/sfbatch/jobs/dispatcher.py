@@ -152,8 +152,8 @@ class Dispatcher:
             report = Report(Phase.LOST, message=states.MSG_EMPTIED)
         if report.phase in {Phase.ENDED, Phase.LOST}:
             end = verdict(report, directory, killed)
-            may = attempts.may_run_again(report) and not killed and not wrote_unclearly(directory)
-            return (may and self._again(job, directory, end["status_msg"])) or end
+            again = attempts.may_run_again(report) and not killed and self._again(job, directory, end["status_msg"])
+            return again or end
         if killed:
             backend.kill(job.id, directory)
         elif report.phase is Phase.NOT_STARTED:
@@ -165,6 +165,8 @@ class Dispatcher:
         with self._database.read() as connection:
             request = connection.execute(select(jobs.c.request).where(jobs.c.id == job.id)).scalar_one()
         found = attempts.next_attempt(job.attempt, request.get("retries", 0), request.get("retryDelay", 0), why)
+        if found and wrote_unclearly(directory):
+            return None
         try:
             if found:
                 leftovers.end_all(directory)  # what it left would write on beside the next attempt
