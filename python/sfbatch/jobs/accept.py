@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sfbatch.jobs import environments
+from sfbatch.jobs import environments, home
 from sfbatch.jobs.backends.files import TAKEN, base_name, fetch
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.database import is_away
@@ -84,10 +84,11 @@ def accept(
 
     Raises Problem 403 for another user's name, 409 when the id is taken, 412 for a bad attachment or requirements that
     cannot be taken, and, with the job stored as FAILED or INVALID, 412 when nothing matches or it wants too much
-    memory, 404 for an unknown application.
+    memory, 404 for an unknown application. Raises ServerError when this server's directory is gone.
     """
     _check_rights(asked, sender.principal)
-    _check_names(attachments)
+    _check_names(asked, attachments)
+    home.check(settings.directory, server_id)
     job_id = asked.id or str(uuid.uuid4())
     if _exists(database, job_id):
         raise conflict(f"A job with id {job_id} already exists")
@@ -200,7 +201,7 @@ def _check_rights(asked: JobRequest, principal: Principal) -> None:
         raise forbidden("Only an admin may ask for a priority above 0")
 
 
-def _check_names(attachments: Sequence[Attachment]) -> None:
+def _check_names(asked: JobRequest, attachments: Sequence[Attachment]) -> None:
     names = [attachment.name for attachment in attachments]
     for name in names:
         if (
@@ -214,6 +215,10 @@ def _check_names(attachments: Sequence[Attachment]) -> None:
             raise precondition(message)
     if len({name.casefold() for name in names}) < len(names):
         raise precondition("Two attachments have the same name")
+    for address in (*asked.dependencies, *asked.configs):
+        if base_name(address) in names:
+            message = f"{address} would take the place of the attachment {base_name(address)}: rename one of the two"
+            raise precondition(message)
 
 
 def _copy_files(database: Database, settings: Settings, asked: JobRequest, directory: Path) -> None:

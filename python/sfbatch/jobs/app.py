@@ -23,7 +23,7 @@ from sfbatch.jobs.dispatcher import Dispatcher
 from sfbatch.jobs.guard import Guard
 from sfbatch.jobs.metrics import Metrics
 from sfbatch.jobs.observe import Observe
-from sfbatch.jobs.problem import Problem, bad_request
+from sfbatch.jobs.problem import Problem, ServerError, bad_request
 from sfbatch.jobs.routes import jobs, linking, operations, ours, outputs, resources
 from sfbatch.jobs.tokens import Authority
 from sfbatch.jobs.web import routes as web
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 
     from sfbatch.jobs.backends import Backend
     from sfbatch.jobs.backends.remote import Service
+    from sfbatch.jobs.lease import Lease
     from sfbatch.jobs.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, database: Database, server_id: str) -> FastAPI:
-    """The ASGI application. The database must be migrated."""
+def create_app(settings: Settings, database: Database, lease: Lease) -> FastAPI:
+    """The ASGI application. The database must be migrated, the lease taken."""
     backends = _backends(settings)
-    dispatcher = Dispatcher(database, backends, settings, server_id)
+    dispatcher = Dispatcher(database, backends, settings, lease)
     authority = Authority(database)
     server = Server(settings, database, backends, dispatcher, Metrics(database), authority)
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings, database: Database, server_id: str) -> FastAP
     ):
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ServerError, _on_trouble)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_parameter)
     app.add_exception_handler(DBAPIError, _on_database)
@@ -109,6 +111,13 @@ async def _on_problem(request: Request, problem: Exception) -> Response:
     if session.is_page(request.url.path, request.headers):
         return web.problem_page(request, problem)
     return problem_answer(problem, request.url.path)
+
+
+async def _on_trouble(request: Request, error: Exception) -> Response:
+    """The server cannot go on, and knows why."""
+    assert isinstance(error, ServerError)
+    message = str(error).partition("] ")[2]
+    return await _on_problem(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, error.code, message))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfbatch.jobs import states
 from sfbatch.jobs.backends import Phase, Reason, Report
-from sfbatch.jobs.backends.wrapper import LAUNCHED
+from sfbatch.jobs.backends.local import launched
 from sfbatch.jobs.clock import now_ms
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ MOVED = (
     "driver",
     "initFailureDetails.txt",
     "genie",
-    LAUNCHED,
 )
 LONGEST_DELAY_S = 600
 _AGAIN = {Reason.EXITED, Reason.INTERRUPTED}
@@ -57,7 +56,7 @@ def next_attempt(attempt: int, retries: int, delay_s: int, why: str) -> dict[str
 def is_set_aside(directory: Path, attempt: int) -> bool:
     """Whether an attempt's end was moved away. What the job itself may call `attempts` says nothing about that."""
     moved = (_part(directory, attempt), _done(directory, attempt))
-    there = (directory / "genie").exists() or (directory / LAUNCHED).exists()
+    there = (directory / "genie").exists() or launched(directory).exists()
     return not there and any((place / "genie").exists() for place in moved)
 
 
@@ -70,6 +69,7 @@ def set_aside(directory: Path, attempt: int) -> None:
     for name in MOVED:
         if (directory / name).exists() and not (part / name).exists():
             (directory / name).rename(part / name)
+    launched(directory).unlink(missing_ok=True)  # last: while it is there, nobody starts the next attempt
     if done.exists():  # the job's own
         done.rename(part / "attempts")
     part.rename(done)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 
 from sfbatch.jobs import environments
+from sfbatch.jobs.backends.local import launched
 from sfbatch.jobs.clock import now_ms
+from sfbatch.jobs.home import server_id
 from sfbatch.jobs.problem import precondition
-from sfbatch.jobs.server import server_id
 from sfbatch.jobs.states import FINAL, UNFINISHED
 from sfbatch.jobs.tables import job_tags, jobs
 
@@ -85,15 +86,20 @@ def clean(database: Database, settings: Settings, found: Found) -> None:
             connection.execute(delete(job_tags).where(job_tags.c.job_id.in_(ids)))
             connection.execute(delete(jobs).where(jobs.c.id.in_(ids), jobs.c.status.in_(FINAL)))
         for _, directory in some:
-            shutil.rmtree(top / directory, ignore_errors=True)
+            _remove(top / directory)
     for directory in found.leftovers:
-        shutil.rmtree(top / directory, ignore_errors=True)
+        _remove(top / directory)
     for day in (top / "files").glob("*"):
         try:
             day.rmdir()
         except OSError:  # not empty
             continue
     environments.remove(top / "environments", found.environments)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    launched(directory).unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

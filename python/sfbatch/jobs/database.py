@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-HEAD = "0002"  # the newest migration
+HEAD = "0003"  # the newest migration
 RETRY_FOR_S = 20.0  # a database that restarts is waited for; Netflix's client gives a submission 30 s
 
 

@@ -6,19 +6,22 @@ after a kill -9 goes on as if nothing had happened.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from sfbatch.jobs import attempts, environments, queue, states
+from sfbatch.jobs import attempts, environments, home, queue, states
 from sfbatch.jobs.backends import Phase, Report, leftovers
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.launch import launch_of
+from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.rush import Rush
 from sfbatch.jobs.tables import jobs, servers
 from sfbatch.jobs.verdict import verdict, wrote_unclearly
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 
     from sfbatch.jobs.backends import Backend
     from sfbatch.jobs.database import Database
+    from sfbatch.jobs.lease import Lease
     from sfbatch.jobs.settings import Settings
 
-LEASE_MS = 30_000
 BUSY_S, IDLE_S = 0.25, 1.0  # between two rounds, while jobs are unfinished and while none is
 PAUSE_S = 0.05  # at least, however often it is woken: rounds must not take the processor from submissions
 LAUNCHERS, BUILDERS = 4, 2
@@ -41,21 +44,22 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Runs in a thread of its own from `start` to `stop`."""
 
-    def __init__(self, database: Database, backends: Mapping[str, Backend], settings: Settings, server_id: str) -> None:
-        self._database, self._backends, self._settings, self.server_id = database, backends, settings, server_id
+    def __init__(self, database: Database, backends: Mapping[str, Backend], settings: Settings, lease: Lease) -> None:
+        self._database, self._backends, self._settings = database, backends, settings
+        self._lease, self.server_id = lease, lease.server_id
+        self.trouble: ServerError | None = None  # why no job is run: the home is gone, or another server has the lease
         self._wake, self._stopping = threading.Event(), threading.Event()
         self.rush = Rush()
         self._launchers = ThreadPoolExecutor(LAUNCHERS, thread_name_prefix="launch")
         self._builders = ThreadPoolExecutor(BUILDERS, thread_name_prefix="build")  # environments: minutes, not moments
         self._launching: set[str] = set()  # being submitted by this process just now
+        self._waiting: dict[str, Future[None]] = {}  # of these, for an environment
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        self._renewed_ms = 0
         self.last_round_s = time.monotonic()  # for /actuator/health
 
     def start(self) -> None:
-        """Take the lease, let the back ends look at what was running, and begin."""
-        with self._database.write() as connection:
-            self._renew(connection)
+        """Let the back ends look at what was running, and begin."""
+        with self._database.read() as connection:
             mine = connection.execute(_claimed(self.server_id)).all()
         for name, backend in self._backends.items():
             backend.reconcile(
@@ -71,10 +75,17 @@ class Dispatcher:
         self._launchers.shutdown(wait=True, cancel_futures=True)
         environments.stop()
         self._builders.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(SQLAlchemyError):  # it runs out by itself
+            self._lease.give_back()
 
     def wake(self) -> None:
         """There is something to do: a job came in, or is to be killed."""
         self._wake.set()
+
+    def check(self) -> None:
+        """Raises ServerError while no job is run: what would be taken in now, nobody might ever start."""
+        if self.trouble:
+            raise self.trouble
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -82,7 +93,11 @@ class Dispatcher:
             busy = True
             try:
                 busy = self.round()
-                self.last_round_s = time.monotonic()
+                self.last_round_s, self.trouble = time.monotonic(), None
+            except ServerError as trouble:
+                if self.trouble is None:
+                    log.error("no job is run: %s", trouble)
+                self.trouble = trouble
             except Exception:  # the database is away, or one thing went wrong: the next round finds everything again
                 log.exception("a round failed")
             self._stopping.wait(PAUSE_S)
@@ -91,10 +106,10 @@ class Dispatcher:
 
     def round(self) -> bool:
         """Do once all there is to do now; true while jobs are unfinished."""
-        if now_ms() - self._renewed_ms > LEASE_MS // 3:
-            with self._database.write() as connection:
-                self._renew(connection)
+        home.check(self._settings.directory, self.server_id)
+        self._lease.renew()
         with self._database.read() as connection:
+            self._lease.check(connection)
             claimed = connection.execute(_claimed(self.server_id)).all()
             waiting = connection.execute(
                 select(jobs.c.id).where(jobs.c.status == states.ACCEPTED, jobs.c.server_id == self.server_id).limit(1)
@@ -104,19 +119,13 @@ class Dispatcher:
             self._claim()
         return bool(claimed or waiting)
 
-    def _renew(self, connection: Connection) -> None:
-        now = now_ms()
-        lease = {"alive_until_ms": now + LEASE_MS}
-        if not connection.execute(update(servers).where(servers.c.id == self.server_id).values(**lease)).rowcount:
-            host = socket.gethostname()
-            connection.execute(insert(servers).values(id=self.server_id, host=host, started_ms=now, **lease))
-        self._renewed_ms = now
-
     def _watch(self, claimed: list[Any]) -> None:
         """Ask about every claimed job, and store what changed in one transaction."""
         changes: list[tuple[str, dict[str, Any]]] = []
         for job in claimed:
             if job.id in self._launching:
+                if job.kill_requested_ms is not None:
+                    self._stop_building(job)
                 continue
             try:
                 change = self._look(job)
@@ -191,6 +200,7 @@ class Dispatcher:
         taken = []
         with self._database.write() as connection:
             connection.execute(select(servers.c.id).order_by(servers.c.id).with_for_update()).all()
+            self._lease.check(connection)
             for row, choice in queue.ready(connection, self.server_id, allowed):
                 claim = {
                     "status": states.INIT,
@@ -210,6 +220,19 @@ class Dispatcher:
         for job_id, name in taken:
             self._submit(job_id, self._backends[name])
 
+    def _stop_building(self, job: Any) -> None:
+        """The environment of a job that is to end, which may wait for another's: nobody waits for either."""
+        waiting = self._waiting.get(job.id)
+        if waiting and waiting.cancel():
+            self._launched(job.id)
+        else:
+            environments.cancel(self._settings.directory / job.directory)
+
+    def _launched(self, job_id: str) -> None:
+        self._waiting.pop(job_id, None)
+        self._launching.discard(job_id)
+        self._wake.set()
+
     def _submit(self, job_id: str, backend: Backend) -> None:
         if job_id not in self._launching:
             self._launching.add(job_id)
@@ -222,21 +245,23 @@ class Dispatcher:
             with self._database.read() as connection:
                 launch = launch_of(connection, self._settings.directory, job_id)
             if launch.requirements and not building:
-                self._builders.submit(self._launch, job_id, backend, building=True)
                 later = True
+                self._waiting[job_id] = self._builders.submit(self._launch, job_id, backend, building=True)
             else:
                 self.rush.let_pass()
                 if self._is_to_be_killed(job_id):
                     backend.kill(job_id, launch.directory)
                 else:
                     backend.submit(launch)
+                environments.forget(launch.directory)
+        except environments.Unwanted:
+            environments.forget(launch.directory)  # the next round ends it
         except Exception:
             log.exception("a job could not be started, and will be tried again", extra={"job_id": job_id})
             time.sleep(BUSY_S)
         finally:
             if not later:
-                self._launching.discard(job_id)
-                self._wake.set()
+                self._launched(job_id)
 
     def _is_to_be_killed(self, job_id: str) -> bool:
         """A kill may have come while the job waited for its start."""

@@ -7,15 +7,18 @@ source distribution would run a submitter's code as the server.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 LOCK_FILE, PROJECT_FILE = "uv.lock", "pyproject.toml"
 BUILD_TIMEOUT_S = 900
-_builds: list[subprocess.Popen[str]] = []
+LOOK_EVERY_S = 0.1  # whether another job's build is ready
+_builds: dict[subprocess.Popen[str], Path] = {}  # what uv does just now -> the directory of the job that asked
+_unwanted: set[Path] = set()  # directories of jobs that were killed
 _LAYOUT = 1  # counted up when the same sources would make another directory
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9][\w.-]*(\s*\[[\w\s,.-]*\])?\s*(\(?[<>=!~][\w\s<>=!~.,*+()-]*)?(;[\w\s<>=!~.'\"*+()-]*)?", re.ASCII
@@ -50,6 +55,10 @@ class Python:
         return cls(os.path.realpath(sys.executable), "{}.{}".format(*sys.version_info))
 
 
+class Unwanted(Exception):  # noqa: N818 - no error: somebody killed the job
+    """The job that the environment is for is to end."""
+
+
 class Environments:
     """A cache in a directory; an environment in it is whole, and made once however many jobs ask."""
 
@@ -59,19 +68,19 @@ class Environments:
     def get(self, source: Path, python: Python) -> Path:
         """The environment of a requirements.txt or uv.lock, made now if need be; attached wheels beside it count.
 
-        Raises ServerError SFBATCH_ENVIRONMENT_FAILED.
+        Raises ServerError SFBATCH_ENVIRONMENT_FAILED, Unwanted when `cancel` was called meanwhile.
         """
         wheels = sorted(source.parent.glob("*.whl"))
         with _scratch(self._directory) as scratch:
             text = requirements(source, scratch)
             content = [_LAYOUT, text, [(w.name, _digest(w)) for w in wheels], asdict(python)]
             made = self._directory / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-            with _locked(made.with_suffix(".lock")):
+            with _locked(made.with_suffix(".lock"), source.parent):
                 if not made.exists():
                     (scratch / "requirements.txt").write_text(text)
                     for wheel in wheels:
                         shutil.copyfile(wheel, scratch / wheel.name)
-                    _build(scratch, python, self._directory / "cache").rename(made)
+                    _build(scratch, python, self._directory / "cache", source.parent).rename(made)
                 os.utime(made)  # clean-up keeps what was used lately
         return made
 
@@ -132,6 +141,7 @@ def requirements(source: Path, scratch: Path) -> str:
         "-o",
         str(exported),
         cwd=project,
+        asked_by=source.parent,
     )
     return _checked(exported, source.parent)
 
@@ -161,7 +171,7 @@ def _checked(source: Path, beside: Path | None = None) -> str:
     return "".join(f"{line}\n" for line in lines if line)
 
 
-def _build(scratch: Path, python: Python, cache: Path) -> Path:
+def _build(scratch: Path, python: Python, cache: Path, asked_by: Path) -> Path:
     made = scratch / "environment"
     packages = made / f"lib/python{python.version}/site-packages"
     packages.mkdir(parents=True)
@@ -177,12 +187,12 @@ def _build(scratch: Path, python: Python, cache: Path) -> Path:
         "pip", "install", "--quiet", "--target", str(packages), "--python", sys.executable, "--python-version",
         python.version, *platform, "--only-binary", ":all:", "--find-links", str(scratch), "--link-mode", "copy",
         "--cache-dir", str(cache), "-r", "requirements.txt",
-        cwd=scratch,
+        cwd=scratch, asked_by=asked_by,
     )  # fmt: skip
     return made
 
 
-def _uv(*arguments: str, cwd: Path) -> None:
+def _uv(*arguments: str, cwd: Path, asked_by: Path) -> None:
     try:
         from uv import find_uv_bin
 
@@ -192,15 +202,19 @@ def _uv(*arguments: str, cwd: Path) -> None:
     environment = {n: v for n, v in os.environ.items() if n.upper() in _PASSED or n.startswith("UV_")}
     command = [program, *arguments, "--no-progress", "--no-config", "--no-python-downloads"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
-        _builds.append(process)
+    _check_wanted(asked_by)
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        _builds[process] = asked_by
         try:
             _, stderr = process.communicate(timeout=BUILD_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _end(process, signal.SIGKILL)
             raise _failed(f"uv {arguments[0]} took longer than {BUILD_TIMEOUT_S} s.") from None
         finally:
-            _builds.remove(process)
+            del _builds[process]
+    _check_wanted(asked_by)
     if process.returncode < 0:
         raise RuntimeError(f"uv was ended by signal {-process.returncode}")  # by `stop`, or by an operator
     if process.returncode:
@@ -211,7 +225,30 @@ def _uv(*arguments: str, cwd: Path) -> None:
 def stop() -> None:
     """End what is being built; it is built again when a job next asks."""
     for process in tuple(_builds):
-        process.terminate()
+        _end(process, signal.SIGTERM)
+
+
+def cancel(asked_by: Path) -> None:
+    """End what is built for the job of this directory, and begin nothing for it. May be called again."""
+    _unwanted.add(asked_by)
+    for process, directory in tuple(_builds.items()):
+        if directory == asked_by:
+            _end(process, signal.SIGKILL)
+
+
+def forget(asked_by: Path) -> None:
+    """The job of this directory is no longer being started."""
+    _unwanted.discard(asked_by)
+
+
+def _end(process: subprocess.Popen[str], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)  # uv and what it started: its group is its own
+
+
+def _check_wanted(asked_by: Path) -> None:
+    if asked_by in _unwanted:
+        raise Unwanted(asked_by)
 
 
 def _failed(message: str) -> ServerError:
@@ -227,10 +264,18 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, asked_by: Path | None = None) -> Iterator[None]:
+    """Raises Unwanted when the job that waits is to end."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if asked_by:
+                    _check_wanted(asked_by)
+                time.sleep(LOOK_EVERY_S)
         yield
     finally:
         os.close(descriptor)

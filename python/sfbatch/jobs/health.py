@@ -7,6 +7,8 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
+from sfbatch.jobs import home
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,6 +43,7 @@ def _database(server: Server) -> dict[str, Any]:
 
 def _disk(server: Server) -> dict[str, Any]:
     directory = server.settings.directory
+    home.check(directory, server.dispatcher.server_id)
     with tempfile.TemporaryFile(dir=directory) as file:
         file.write(b"sfbatch")
         file.flush()
@@ -51,6 +54,7 @@ def _disk(server: Server) -> dict[str, Any]:
 
 
 def _dispatcher(server: Server) -> dict[str, Any]:
+    server.dispatcher.check()
     since_s = time.monotonic() - server.dispatcher.last_round_s
     if since_s > LONGEST_ROUND_S:
         raise TimeoutError(f"no round for {since_s:.0f} s")

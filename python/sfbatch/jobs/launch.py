@@ -46,17 +46,15 @@ def launch_of(connection: Connection, top: Path, job_id: str) -> Launch:
         environment=_environment(job, request, cluster, command, directory),
         fetch=fetch,
         cluster=cluster,
-        refused=_refusal(
-            job, directory, [request.setupFile, *(r["setupFile"] for r in (cluster, command, *applications))]
-        ),
+        refused=_refusal(directory, [request.setupFile, *(r["setupFile"] for r in (cluster, command, *applications))]),
     )
 
 
-def _refusal(job: Any, directory: Path, setup_files: list[str | None]) -> str | None:
+def _refusal(directory: Path, setup_files: list[str | None]) -> str | None:
     for script in filter(None, setup_files):
         return f"{script}: set-up files are shell scripts, and jobs run without a shell. Put it into the command."
-    if job.attachments and not directory.is_dir():
-        return f"The attachments are gone: {directory} was deleted."
+    if not directory.is_dir():
+        return f"The job's files are gone: {directory} was deleted."
     return None
 
 
@@ -108,6 +106,6 @@ def _writable(cluster: dict[str, Any], command: dict[str, Any]) -> dict[str, str
         if "writeDatabases" in metadata:
             given = metadata["writeDatabases"]
             names = given if isinstance(given, list) else [given]
-            readable = names and all(isinstance(name, str) and name.strip() for name in names)
+            readable = names and all(isinstance(name, str) and name.strip() and "\0" not in name for name in names)
             return {"SFBATCH_WRITE_DATABASES": ",".join(names) if readable else "(none)"}
     return {}

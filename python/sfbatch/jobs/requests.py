@@ -50,9 +50,19 @@ def _usable_id(value: str | None) -> str | None:
 def _storable(value: Any) -> Any:
     try:
         json.dumps(value, allow_nan=False)
+        _without_nul(value)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     return value
+
+
+def _without_nul(value: Any) -> None:
+    """No database takes one, and no process."""
+    if isinstance(value, str):
+        _written(value)
+    elif isinstance(value, (dict, list)):
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            _without_nul(each)
 
 
 def _email(value: str | None) -> str | None:

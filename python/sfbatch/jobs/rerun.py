@@ -24,6 +24,7 @@ def rerun(server: Server, job_id: str, sender: Sender) -> str:
 
     Raises Problem 404, 412 when its files are gone or changed, and all that `accept` raises.
     """
+    server.dispatcher.check()
     with server.database.read() as connection:
         row = jobs.get(connection, job_id)
     asked = _asked(row, sender)

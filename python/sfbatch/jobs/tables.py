@@ -14,6 +14,9 @@ servers = Table(
     Column("host", String(255), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("alive_until_ms", BigInteger, nullable=False),
+    Column("nonce", String(32)),  # of the server that holds it, new at every start
+    Column("directory", String(1024)),
+    Column("process_id", Integer),
 )
 
 # Clusters, commands and applications: what differs between the three is in `body`.

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from sfbatch.jobs import cleaning
+from sfbatch.jobs.backends.local import launched
 from sfbatch.jobs.problem import Problem
 
 
@@ -53,7 +54,8 @@ def test_finished_jobs_are_shown_then_deleted_and_running_ones_stay(server):
     assert server.get("jobs", tag="t").json()["page"]["totalElements"] == 1
     assert server.status(running) == "RUNNING"
     left = sorted(path.name for path in files.glob("*/*"))
-    assert left == sorted(["being-sent", server.directory(running).name])
+    where = server.directory(running)
+    assert left == sorted(["being-sent", where.name, launched(where).name])
     assert sorted(p.name for p in (top / "environments").iterdir() if not p.name.endswith(".lock")) == ["1" * 32]
     assert clean(server, "--older-than", "0m").startswith("nothing to do")
     again = server.submit(["-c", "true"], id=done[0])  # its id is free again

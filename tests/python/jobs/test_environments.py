@@ -9,6 +9,7 @@ import threading
 import zipfile
 
 import pytest
+from live import alive, eventually
 from sfbatch.jobs import environments
 from sfbatch.jobs.environments import Environments, Python
 from sfbatch.jobs.problem import ServerError
@@ -222,7 +223,11 @@ def test_a_job_runs_with_its_packages(server):
 
 
 def test_what_is_being_built_ends_with_the_server(made, source, monkeypatch):
-    monkeypatch.setattr(environments, "_build", lambda *_: environments._uv("pip", "install", "x", cwd=source.parent))
+    monkeypatch.setattr(
+        environments,
+        "_build",
+        lambda *_: environments._uv("pip", "install", "x", cwd=source.parent, asked_by=source.parent),
+    )
     slow = source.parent / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o700)
@@ -230,3 +235,57 @@ def test_what_is_being_built_ends_with_the_server(made, source, monkeypatch):
     threading.Timer(0.5, environments.stop).start()
     with pytest.raises(RuntimeError, match="signal 15"):  # no verdict on the job: the next server builds it
         made.get(source, Python.here())
+
+
+def test_a_killed_job_waits_for_no_build_neither_its_own_nor_anothers(made, source, monkeypatch, tmp_path):
+    slow = source.parent / "slow"
+    slow.write_text("#!/bin/sh\nsleep 60 & echo $! > began; wait\n")
+    slow.chmod(0o700)
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(slow))
+    other = tmp_path / "other/requirements.txt"
+    other.parent.mkdir()
+    other.write_text(source.read_text())
+    for wheel_file in source.parent.glob("*.whl"):
+        (other.parent / wheel_file.name).write_bytes(wheel_file.read_bytes())
+    raised = {}
+
+    def get(asked):
+        try:
+            made.get(asked, Python.here())
+        except environments.Unwanted:
+            raised[asked] = True
+
+    first, second = (threading.Thread(target=get, args=(asked,)) for asked in (source, other))
+    first.start()
+    began = eventually(lambda: next(made._directory.glob(".scratch-*/began"), None))
+    second.start()
+    child = int(eventually(began.read_text))
+    environments.cancel(other.parent)
+    second.join(10)
+    assert raised == {other: True}
+    environments.cancel(source.parent)
+    first.join(10)
+    assert raised == {other: True, source: True}
+    eventually(lambda: not alive(child))
+    environments.forget(other.parent)
+    environments.forget(source.parent)
+
+
+def test_a_kill_during_a_build_is_carried_out_at_once(fresh, tmp_path):
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\nexec sleep 60\n")
+    uv.chmod(0o700)
+    patch = tmp_path / "patch/sitecustomize.py"
+    patch.parent.mkdir()
+    patch.write_text(f"import uv\nuv.find_uv_bin = lambda: {str(uv)!r}\n")
+    server = fresh(env={"PYTHONPATH": str(patch.parent)}).start()
+    files = {"requirements.txt": b"x==1\n", "job.py": b"1"}
+    ids = [
+        server.submit(["job.py"], files, command="python", pythonEnvironment="requirements.txt", user=f"u{n}")
+        for n in range(4)  # more than are built at once
+    ]
+    eventually(lambda: [server.status(job_id) for job_id in ids] == ["INIT"] * 4)
+    for job_id in reversed(ids):
+        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+    for job_id in ids:
+        assert server.ended(job_id, 15)["status"] == "KILLED"

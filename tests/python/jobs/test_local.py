@@ -14,7 +14,7 @@ from live import alive, eventually
 from sfbatch.jobs import attempts
 from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
 from sfbatch.jobs.backends.leftovers import processes_of
-from sfbatch.jobs.backends.local import LocalBackend
+from sfbatch.jobs.backends.local import LocalBackend, launched
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.verdict import root_cause
 
@@ -55,7 +55,7 @@ def running(backend, asked):
 
 
 def wrapper_of(asked):
-    return json.loads((asked.directory / wrapper.LAUNCHED).read_text())["wrapperId"]
+    return json.loads(launched(asked.directory).read_text())["wrapperId"]
 
 
 def test_a_job_has_its_directory_group_output_and_exit_code(backend, tmp_path):
@@ -281,9 +281,21 @@ def test_a_job_that_empties_its_directory_runs_once_and_its_end_is_told(server, 
     assert (tmp_path / "ran").read_text() == "x\n"
 
 
+@pytest.mark.parametrize("what", ["./.[!.]* ./*", "$GENIE_JOB_DIR"])
+def test_a_job_that_deletes_its_files_before_the_server_knew_it_runs_does_not_run_twice(backend, tmp_path, what):
+    asked = launch(tmp_path, f"echo x >> {tmp_path}/ran; rm -rf {what}; touch {tmp_path}/gone; sleep 1")
+    backend.submit(asked)
+    eventually(lambda: (tmp_path / "gone").exists())
+    successor = LocalBackend(backend._settings)  # of a server that was killed just now
+    assert successor.poll(asked.job_id, asked.directory).phase is not Phase.NOT_STARTED
+    successor.submit(asked)
+    ended(successor, asked)
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
 def test_a_job_that_deletes_what_tells_how_it_is_ends_as_lost(server, tmp_path):
     wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
-    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; {wait}; rm -rf ./.[!.]* ./*; sleep 60"])
+    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; {wait}; rm -rf ../.*.launched ./*; sleep 60"])
     server.running(job_id)
     (tmp_path / "go").touch()
     assert server.ended(job_id)["statusMsg"].startswith("Job was lost: the files")

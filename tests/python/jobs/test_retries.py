@@ -4,6 +4,7 @@ import pytest
 from live import eventually
 from sfbatch.jobs import attempts
 from sfbatch.jobs.backends import Phase, Reason, Report
+from sfbatch.jobs.backends.local import launched
 
 # Fails until its third attempt; counts outside its directory's own files, which are set aside.
 SCRIPT = "n=$(cat count 2>/dev/null || echo 0); n=$((n+1)); echo $n > count; echo attempt $n; echo $SFBATCH_JOB_ID; [ $n -ge 3 ]"
@@ -81,21 +82,22 @@ def test_a_job_that_stands_in_the_way_of_its_next_attempt_has_none(server):
 def test_an_attempt_is_set_aside_once_whenever_the_server_dies(tmp_path):
     (tmp_path / "genie").mkdir()
     (tmp_path / "genie/genie.done").write_text("1")
-    (tmp_path / ".launched").write_text("1")
+    launched(tmp_path).write_text("1")
     (tmp_path / "stdout").write_text("first")
     part = tmp_path / "attempts/.1.part"
     part.mkdir(parents=True)
     (tmp_path / "stdout").rename(part / "stdout")  # it died here: its end is still told
     assert not attempts.is_set_aside(tmp_path, 1)
-    (tmp_path / "genie").rename(part / "genie")  # or here: `.launched` and no end, so it is lost, and set aside again
+    (tmp_path / "genie").rename(part / "genie")  # or here: launched and no end, so it is lost, and set aside again
     assert not attempts.is_set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     attempts.set_aside(tmp_path, 1)
     assert attempts.is_set_aside(tmp_path, 1)
     assert not attempts.is_set_aside(tmp_path, 2)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
-        "attempts/1/.launched", "attempts/1/genie/genie.done", "attempts/1/stdout",
+        "attempts/1/genie/genie.done", "attempts/1/stdout",
     ]  # fmt: skip
+    assert not launched(tmp_path).exists()
 
 
 def test_only_a_failure_of_its_own_or_of_its_cluster_is_tried_again():

@@ -1,8 +1,11 @@
 """Who may do what, from which page, under which name, and how much."""
 
+import asyncio
 import base64
+import contextlib
 import http.client
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -13,8 +16,9 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from live import eventually
-from sfbatch.jobs import tokens
+import uvicorn
+from live import eventually, free_port
+from sfbatch.jobs import connections, tokens
 from sfbatch.jobs.database import Database
 from sfbatch.jobs.tokens import READER, Authority, issue
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
@@ -286,6 +290,47 @@ def test_huge_headers_and_slow_clients_hurt_nobody(live):
         raw.close()
 
 
+def test_who_sends_nothing_keeps_no_descriptor_that_others_need(server):
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (260, 260))
+    silent = []
+    for _ in range(300):
+        raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        raw.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"[: 20 + len(silent) % 60])
+        silent.append(raw)
+        time.sleep(0.003)
+    began = time.monotonic()
+    assert server.ended(server.submit(["-c", "true"]))["status"] == "SUCCEEDED"
+    assert time.monotonic() - began < 10
+    for raw in silent:
+        raw.close()
+
+
+def test_a_request_has_a_time_to_come_in(monkeypatch):
+    monkeypatch.setattr(connections, "REQUEST_WITHIN_S", 0.5)
+
+    async def hello(_, receive, send):
+        assert (await receive())["type"] == "http.request"
+        await asyncio.sleep(1)  # an answer has all the time it needs
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    port = free_port()
+    settings = uvicorn.Config(hello, port=port, http=connections.Impatient, lifespan="off", log_level="warning")
+    web = uvicorn.Server(settings)
+    thread = threading.Thread(target=web.run)
+    thread.start()
+    eventually(lambda: web.started)
+    for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+            raw.sendall(sent)
+            with contextlib.suppress(ConnectionResetError):
+                assert raw.recv(10) == b""
+    session = requests.Session()
+    assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
+    web.should_exit = True
+    thread.join(10)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -313,6 +358,21 @@ def test_nonsense_is_the_clients_fault(live, body, status):
 )
 def test_what_no_job_could_be_started_with_is_refused_at_once(live, more):
     assert live.post("jobs", live.job(["-c", "true"]) | more).status_code == 412
+
+
+def test_what_no_database_or_process_can_be_told_is_refused_in_a_clusters_limits(live):
+    for metadata in ({"sfbatch": {"writeDatabases": ["dev\0"]}}, {"a\0": 1}, [["\0"]]):
+        body = {"name": "c", "user": "u", "version": "1", "status": "UP", "metadata": metadata}
+        answer = live.post("clusters", body)
+        assert (answer.status_code, "NUL" in answer.json()["message"]) == (412, True)
+
+
+def test_a_dependency_takes_no_attachments_place(live):
+    body = live.job(["-c", "cat a.txt"], dependencies=["file:///tmp/other/a.txt"])
+    parts = [("request", (None, json.dumps(body), "application/json")), ("attachment", ("a.txt", b"mine"))]
+    answer = live.api.post(f"{live.base}/jobs", files=parts, timeout=30)
+    assert (answer.status_code, answer.json()["code"]) == (412, "SFBATCH_INVALID")
+    assert "would take the place of the attachment a.txt" in answer.json()["message"]
 
 
 def test_a_dependency_without_an_end_is_not_copied(live):

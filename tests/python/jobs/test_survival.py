@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 import sqlite3
 import threading
 import time
@@ -12,10 +13,12 @@ from collections import Counter
 import pytest
 import requests
 from live import FINAL, eventually
-from sfbatch.jobs import first_start
+from sfbatch.jobs import first_start, lease
 from sfbatch.jobs.accept import Attachment, Sender, accept
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.database import Database
+from sfbatch.jobs.home import server_id
+from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.requests import JobRequest
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.tables import jobs
@@ -147,6 +150,7 @@ def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
                 raise OperationalError("COMMIT", {}, sqlite3.OperationalError())
 
     settings = Settings(home=tmp_path)
+    settings.directory.mkdir()
     database = Away(settings.url)
     database.migrate()
     first_start.fill(database)
@@ -155,7 +159,14 @@ def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
     )
     sender = Sender(Principal("u", ADMIN), None, None)
     with pytest.raises(OperationalError):
-        accept(database, settings, "s", asked, [Attachment("a.txt", io.BytesIO(b"content"))], sender)
+        accept(
+            database,
+            settings,
+            server_id(settings.directory),
+            asked,
+            [Attachment("a.txt", io.BytesIO(b"content"))],
+            sender,
+        )
     (stored,) = tmp_path.glob("jobs/files/*/*/a.txt")
     assert stored.read_bytes() == b"content"
     with database.read() as connection:
@@ -196,3 +207,51 @@ def test_two_servers_of_one_database_run_every_job_once(fresh, tmp_path):
     for server, job_id in ids:
         assert two.ended(job_id)["status"] == "SUCCEEDED"
         assert (server.directory(job_id) / "ran").read_text() == "x\n"
+
+
+def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_MS", 900)
+    database = Database(f"sqlite:///{tmp_path / 'shared.db'}")
+    database.migrate()
+    one, copy = (lease.Lease(database, "the-id", tmp_path / name) for name in ("one", "copy"))
+    one.take()
+    stop = threading.Event()
+
+    def live():
+        while not stop.wait(0.2):
+            one.renew()
+
+    living = threading.Thread(target=live)
+    living.start()
+    with pytest.raises(ServerError, match=r"SFBATCH_SERVER_REFUSED.*runs on .*/one\. If .*/copy is a copy"):
+        copy.take()
+    stop.set()
+    living.join()
+    copy.take()  # as soon as the lease has run out
+    with pytest.raises(ServerError, match="held by a server on .*/copy"), database.read() as connection:
+        one.check(connection)
+    successor = lease.Lease(database, "the-id", tmp_path / "copy")
+    began = time.monotonic()
+    successor.take()  # of the same home: the other one is dead
+    assert time.monotonic() - began < 0.4
+    database.close()
+
+
+def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(server):
+    with sqlite3.connect(server.home / "jobs/jobs.db") as connection:
+        connection.execute("UPDATE servers SET nonce = 'another', directory = '/elsewhere'")
+    health = f"{server.url}/actuator/health"
+    eventually(lambda: server.api.get(health, timeout=10).status_code == 503)
+    assert "in /elsewhere" in server.api.get(health, timeout=10).json()["components"]["dispatcher"]["details"]["error"]
+    answer = server.post("jobs", server.job(["-c", "true"]))
+    assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_REFUSED")
+
+
+def test_a_home_that_was_deleted_under_the_server_is_told_and_takes_no_job(fresh, tmp_path):
+    server = fresh("--database-url", f"sqlite:///{tmp_path / 'elsewhere.db'}").start()
+    shutil.rmtree(server.home / "jobs")
+    answer = server.post("jobs", server.job(["x"], command="python"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_ERROR")
+    assert "was deleted or replaced under the running server" in answer.json()["message"]
+    assert server.api.get(f"{server.url}/actuator/health", timeout=10).status_code == 503
+    assert not (server.home / "jobs/files").exists()

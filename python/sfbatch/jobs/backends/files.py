@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sfbatch.jobs.backends.plain import open_plain
-from sfbatch.jobs.backends.wrapper import DETAILS, LAUNCHED
+from sfbatch.jobs.backends.wrapper import DETAILS
 
 if TYPE_CHECKING:
     from sfbatch.jobs.settings import Settings
 
 CHUNK_BYTES = 1024 * 1024
 # Names in a job's directory that are the server's.
-TAKEN = {"stdout", "stderr", "genie", "run", "attempts", "driver", DETAILS, LAUNCHED}
+TAKEN = {"stdout", "stderr", "genie", "run", "attempts", "driver", DETAILS}
 # Under these lies what the system makes up, the secrets of this process among it.
 UNFIT = tuple(map(Path, ("/proc", "/sys", "/dev")))
 

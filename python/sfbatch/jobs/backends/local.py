@@ -64,8 +64,7 @@ class LocalBackend:
                     fetch(address, directory / name, self._settings)
             arguments, environment = self._prepared(launch)
         except (OSError, SfBatchError) as error:
-            if _end_unstarted(directory, Reason.NOT_STARTED):
-                (directory / wrapper.DETAILS).write_text(f"{error}\n")
+            _end_unstarted(directory, Reason.NOT_STARTED, str(error))
             return
         asked = {
             "arguments": arguments,
@@ -74,21 +73,20 @@ class LocalBackend:
             "maxOutputBytes": self._settings.max_output_bytes,
         }
         wrapper.write_whole(str(directory / wrapper.LAUNCH), asked)
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-S", wrapper.__file__, str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={
-                **self._environment,
-                **launch.environment,
-                **environment,
-                "SFBATCH_JOB_ID": launch.job_id,
-                leftovers.MARK: str(directory.resolve()),
-            },
-            start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
-        )
+        marks = {"SFBATCH_JOB_ID": launch.job_id, leftovers.MARK: str(directory.resolve())}
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-S", wrapper.__file__, str(directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={**self._environment, **launch.environment, **environment, **marks},
+                start_new_session=True,  # a Ctrl-C for the server must not reach the jobs
+            )
+        except ValueError as error:  # a character that no environment can hold: it never will
+            _end_unstarted(directory, Reason.NOT_STARTED, f"its environment cannot be made: {error}")
+            return
         with self._lock:
             self._children[directory] = child
 
@@ -153,12 +151,12 @@ class LocalBackend:
         """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
         if _end_unstarted(directory, Reason.KILLED):
             return
-        launched = read(directory / wrapper.LAUNCHED)
+        held = read(launched(directory))
         # Its lock is held, so the process with this id is the wrapper and no other.
-        if launched and _is_alive(directory):
+        if held and _is_alive(directory):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(launched["wrapperId"], signal.SIGTERM)
-                os.kill(launched["wrapperId"], signal.SIGCONT)  # its job may have stopped it
+                os.kill(held["wrapperId"], signal.SIGTERM)
+                os.kill(held["wrapperId"], signal.SIGCONT)  # its job may have stopped it
 
     def logs(self, job_id: str, directory: Path) -> None:
         """Nothing to bring: a local job writes into its directory."""
@@ -167,12 +165,19 @@ class LocalBackend:
         """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
 
 
-def _end_unstarted(directory: Path, reason: Reason) -> bool:
+def launched(directory: Path) -> Path:
+    """The proof that a job was started, see `wrapper.py`."""
+    return Path(wrapper.launched(str(directory)))
+
+
+def _end_unstarted(directory: Path, reason: Reason, why: str = "") -> bool:
     """End a job that no wrapper has begun, and bar every wrapper to come; false when one has."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = wrapper.hold(str(directory / wrapper.LAUNCHED))
+    descriptor = wrapper.hold(wrapper.launched(str(directory)))
     if descriptor is None:
         return False
+    if why:
+        (directory / wrapper.DETAILS).write_text(f"{why}\n")
     code = "127" if reason is Reason.NOT_STARTED else "999"
     wrapper.write_whole(
         str(directory / wrapper.DONE), {"exitCode": code, "reason": reason.value, "finishedMs": now_ms()}
@@ -184,7 +189,7 @@ def _end_unstarted(directory: Path, reason: Reason) -> bool:
 def _is_alive(directory: Path) -> bool | None:
     """Whether the job's wrapper lives; None when there was none."""
     try:
-        with open_plain(directory / wrapper.LAUNCHED) as file:
+        with open_plain(launched(directory)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None

@@ -2,9 +2,9 @@
 
 Run as `python -I -S wrapper.py DIRECTORY`. What is asked is in `genie/launch.json`; what happened is in
 
-    .launched           made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker
-                        keeps it locked (flock) all its life, so "alive" is never guessed from a process id. It is not
-                        in `genie`, and hidden: a job that empties its directory (rm -rf *) must not run twice for it
+    ../.NAME.launched   made once, by link(2), by the first wrapper; a second one finds it and goes away. Its maker
+                        keeps it locked (flock) all its life, so "alive" is never guessed from a process id. It is
+                        beside the job's directory: a job that empties that, or deletes it, must not run twice for it
     genie/process.json  the job's process, its group's leader
     genie/genie.done    the end: exit code and reason. Written whole or not at all, after the group is dead
 
@@ -28,9 +28,19 @@ TYPE_CHECKING = False  # typing takes as long to import as all the rest, and eve
 if TYPE_CHECKING:
     from typing import Any
 
-LAUNCH, LAUNCHED, PROCESS, DONE = "genie/launch.json", ".launched", "genie/process.json", "genie/genie.done"
+LAUNCH, PROCESS, DONE = "genie/launch.json", "genie/process.json", "genie/genie.done"
 LOG, DETAILS = "genie/logs/genie.log", "initFailureDetails.txt"
 LOOK_EVERY_S = 2.0  # at the sizes of stdout and stderr
+
+
+def launched(directory: str) -> str:
+    """The file that proves that the job of a directory was started.
+
+    >>> launched("files/20161001/etl-3f2a")
+    'files/20161001/.etl-3f2a.launched'
+    """
+    above, name = os.path.split(directory)
+    return f"{above}/.{name}.launched"
 
 
 def hold(path: str) -> int | None:
@@ -153,13 +163,13 @@ def main(directory: str) -> None:
     """Run the job of `directory`, unless it was started before."""
     os.chdir(directory)
     wake = wake_on(signal.SIGTERM, signal.SIGCHLD)  # before anybody can know our process id
-    if hold(LAUNCHED) is None:
+    if hold(launched(directory)) is None:
         return
     try:
         with open(LAUNCH, encoding="utf-8") as file:  # noqa: PTH123
             launch = json.load(file)
     except FileNotFoundError:  # this wrapper comes so late that its attempt is over and was set aside
-        os.unlink(LAUNCHED)  # noqa: PTH108
+        os.unlink(launched(directory))  # noqa: PTH108
         return
     say(time.strftime("Start: %Y-%m-%d %H:%M:%S", time.gmtime()))
     try:

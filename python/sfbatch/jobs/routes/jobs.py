@@ -37,6 +37,7 @@ async def submit(request: Request) -> Response:
     client = request.client.host if request.client else None
     sender = Sender(principal_of(request), client, request.headers.get("user-agent"))
     asked, attachments = await read_submission(request)
+    server.dispatcher.check()
     with server.dispatcher.rush.submission():
         job_id = await run_in_threadpool(
             accept, server.database, server.settings, server.dispatcher.server_id, asked, attachments, sender

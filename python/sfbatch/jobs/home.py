@@ -1,0 +1,56 @@
+"""The server's directory: whose it is, that one server at a time works in it, and that it is still there.
+
+It can be deleted, or another put in its place, under a running server: what it then took in, nobody would ever find.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sfbatch.jobs.problem import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILE = "server-id"
+
+
+def server_id(directory: Path) -> str:
+    """Name this home's server, the same after every restart: the jobs it claimed are its own again."""
+    path = directory / FILE
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(str(uuid.uuid4()))
+        part.rename(path)
+    return path.read_text().strip()
+
+
+def check(directory: Path, server: str) -> None:
+    """Raises ServerError SFBATCH_SERVER_ERROR when the directory is gone, or is no longer this server's."""
+    try:
+        found = (directory / FILE).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        found = "gone"
+    if found != server:
+        message = f"{directory} was deleted or replaced under the running server ({FILE}: {found}): restart it."
+        raise ServerError("SFBATCH_SERVER_ERROR", message)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Two servers must not share a home: each would start and watch the other's jobs."""
+    descriptor = os.open(directory / "server.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"another server runs with {directory}: stop it, or set another SFBATCH_HOME."
+        raise ServerError("SFBATCH_SERVER_REFUSED", message) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
