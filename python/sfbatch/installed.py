@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfbatch.errors import SparkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Spark's version -> the Scala its jar is built for.
 SUPPORTED = {"3.5": "2.12", "4.0": "2.13"}
@@ -58,10 +63,8 @@ def installed_spark() -> InstalledSpark:
     named = os.environ.get("SPARK_HOME")
     candidates = [Path(named)] if named else [home for home in (_from_pip(), _from_findspark()) if home]
     for home in candidates:
-        for jar in sorted((home / "jars").glob("spark-core_*.jar")):
-            match = re.fullmatch(r"spark-core_(\d+\.\d+)-(\d+\.\d+\.\d+.*)\.jar", jar.name)
-            if match:
-                return InstalledSpark(home, match[2], match[1])
+        if found := spark_in(home):
+            return found
     if named:
         raise SparkError("SFBATCH_SPARK_NOT_FOUND", f"SPARK_HOME={named} is no Spark directory. Mend it, or unset it.")
     looked = f" (looked in {', '.join(str(home) for home in candidates)})" if candidates else ""
@@ -69,6 +72,35 @@ def installed_spark() -> InstalledSpark:
         "SFBATCH_SPARK_NOT_FOUND",
         f"no Spark is installed{looked}. Run `pip install 'sfbatch[spark]'`, or set SPARK_HOME to a Spark directory.",
     )
+
+
+def spark_in(home: Path) -> InstalledSpark | None:
+    """The Spark of a directory, None when it is no Spark's."""
+    for jar in sorted((home / "jars").glob("spark-core_*.jar")):
+        match = re.fullmatch(r"spark-core_(\d+\.\d+)-(\d+\.\d+\.\d+.*)\.jar", jar.name)
+        if match:
+            return InstalledSpark(home, match[2], match[1])
+    return None
+
+
+def spark_of(program: str, environment: Mapping[str, str]) -> InstalledSpark | None:
+    """The Spark that a `spark-submit` would start, as far as its place tells: SPARK_HOME's comes before its own.
+
+    pip's script lies beside Python, and its Spark among the packages. It finds that by asking Python, which fails in
+    an environment without PySpark: SPARK_HOME spares it the question.
+    """
+    if named := environment.get("SPARK_HOME"):
+        return spark_in(Path(named))
+    found = shutil.which(program, path=environment.get("PATH"))
+    if found is None:
+        return None
+    for script in dict.fromkeys((Path(found), Path(found).resolve())):
+        top = script.parent.parent
+        pip = top.glob("lib*/python3*/*-packages/pyspark") if (script.parent / "find_spark_home.py").exists() else ()
+        sparks = {spark.home.resolve(): spark for home in (top, *pip) if (spark := spark_in(home))}
+        if len(sparks) == 1:
+            return next(iter(sparks.values()))
+    return None
 
 
 def _from_pip() -> Path | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sfbatch.jobs import states
 from sfbatch.jobs.backends import Phase, Reason, Report
 from sfbatch.jobs.backends.plain import open_plain
+from sfbatch.jobs.backends.wrapper import DETAILS
 from sfbatch.jobs.clock import now_ms
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ LONGEST_CAUSE, LONGEST_LINE = 500, 2000
 _JAVA = r"(?:[a-z_][\w]*\.)+[A-Z][\w$]*(?:Exception|Error|Failure|Interrupt|Throwable)\b[^\n]*"
 _CAUSED_BY = re.compile(rf"^[^\S\n]*Caused by: ({_JAVA})", re.MULTILINE)
 _THROWN = re.compile(rf"^[^\S\n]*(?:Exception in thread \"[^\"]*\" |[^\n]*\bERROR\b[^\n]*?: )?({_JAVA})", re.MULTILINE)
+_PY4J = re.compile(
+    rf"^py4j\.protocol\.Py4JJavaError: [^\n]*\n: ({_JAVA})((?:\n(?:[ \t]|Caused by: )[^\n]*)*)", re.MULTILINE
+)
 _PYTHON = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)+"
     r"((?:\w+\.)*\w+(?::[^\n]*)?)",
@@ -56,7 +60,9 @@ def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, 
         message = _BY_REASON[report.reason]
         return {**ended, "status": states.KILLED, "status_msg": message, "exit_code": states.EXIT_KILLED}
     if report.reason is Reason.NOT_STARTED:
-        return {**ended, "status": states.FAILED, "status_msg": states.MSG_NOT_STARTED}
+        why = " ".join((_tail(directory / DETAILS) or report.message or "").split())
+        message = f"{states.MSG_NOT_STARTED}: {_short(why)}" if why else states.MSG_NOT_STARTED
+        return {**ended, "status": states.FAILED, "status_msg": message}
     if report.exit_code == 0:
         return {**ended, "status": states.SUCCEEDED, "status_msg": states.MSG_SUCCEEDED}
     # In cluster mode the driver has an stderr of its own, which tells more than that of spark-submit.
@@ -94,11 +100,15 @@ def root_cause(stderr: str, stdout: str) -> str | None:
     'ValueError: no rows'
 
     In client mode spark-submit lets Python's stderr go to either stream, so both are looked at. A traceback of Python
-    that only passes on a Java exception (py4j) gives way to that exception.
+    that only passes on a Java exception (py4j) gives way to that exception, whose cause comes with it.
     """
     python = _last(_PYTHON, stderr) or _last(_PYTHON, stdout)
     if python and not python.startswith("py4j."):
         return _short(python)
+    for text in (stderr, stdout) if python else ():
+        if passed_on := _PY4J.findall(text):
+            thrown, trace = passed_on[-1]
+            return _short(_last(_CAUSED_BY, trace) or thrown.strip())
     for pattern in (_CAUSED_BY, _THROWN):
         found = _last(pattern, stderr) or _last(pattern, stdout)
         if found:

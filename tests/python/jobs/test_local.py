@@ -220,6 +220,7 @@ def test_a_failed_job_says_why(server):
         server.submit([], commandCriteria=[f"type:{server.add_command('gone', '/no/such', cluster='local')}"])
     )
     assert gone["statusMsg"].startswith("Job initialization failed")
+    assert "/no/such could not be started: [Errno 2]" in gone["statusMsg"]
 
 
 SPARK_LOG = """26/11/21 10:00:00 ERROR Executor: Exception in task 0.0 in stage 0.0 (TID 0)
@@ -254,6 +255,7 @@ EXITED = 'Exception in thread "main" org.apache.spark.SparkUserAppException: Use
     [
         (SPARK_LOG, "", "java.io.IOException: No space left on device"),
         (PY4J, "", "java.lang.ArithmeticException: / by zero"),
+        (SPARK_LOG, PY4J.partition("Caused by")[0], "org.apache.spark.SparkException: Job aborted."),
         (SPARK_LOG + EXITED, ANALYSIS, ANALYSIS.splitlines()[-1]),
         ("x" * 100, "Traceback (most recent call last):\n  File 'a'\nKeyboardInterrupt\n", "KeyboardInterrupt"),
         (EXITED, "", "org.apache.spark.SparkUserAppException: User application exited with 1"),

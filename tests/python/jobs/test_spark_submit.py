@@ -7,11 +7,12 @@ import zipfile
 import pytest
 from sfbatch.errors import SparkError
 from sfbatch.jobs import kit
-from sfbatch.jobs.backends import local
+from sfbatch.jobs.backends import Reason, local
 from sfbatch.jobs.backends.local import LocalBackend
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
-from test_local import launch
+from sfbatch.jobs.verdict import verdict
+from test_local import ended, launch
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_a_local_spark_job_gets_our_jar_package_and_settings(tmp_path, monkeypat
 
 
 def test_the_spark_of_a_first_start_runs_with_the_python_it_is_installed_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Spark there
     monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
     monkeypatch.setattr(local.kit, "jar_for", lambda line: f"/jars/{line}.jar")
     asked = launch(tmp_path, "", spark="installed")
@@ -113,3 +115,49 @@ def test_without_a_jar_for_its_spark_a_job_is_refused_unless_it_takes_what_is_in
                 backend._prepared(one)
         else:
             assert backend._prepared(one)[0] == ["spark-submit", "--conf", "spark.sfbatch.job-id=j", "job.py"]
+
+
+def pips_spark(top, version):
+    """What pip leaves: the script beside Python, Spark among the packages."""
+    scala = "2.12" if version.startswith("3") else "2.13"
+    jars = top / "lib/python3.11/site-packages/pyspark/jars"
+    jars.mkdir(parents=True)
+    (jars / f"spark-core_{scala}-{version}.jar").touch()
+    (top / "bin").mkdir()
+    (top / "bin/find_spark_home.py").touch()
+    (top / "bin/spark-submit").write_text('#!/bin/sh\necho "$SPARK_HOME"\n')
+    (top / "bin/spark-submit").chmod(0o755)
+    return jars.parent
+
+
+def submitted(tmp_path, job_id, spark):
+    backend = LocalBackend(Settings(home=tmp_path))
+    asked = launch(tmp_path, "", job_id)
+    words = ["spark-submit", "job.py"]
+    asked = asked.__class__(**{**asked.__dict__, "arguments": words, "program": words[:1], "spark": spark})
+    backend.submit(asked)
+    return asked, ended(backend, asked)
+
+
+def test_pips_spark_submit_is_told_where_its_spark_is(tmp_path, monkeypatch):
+    home = pips_spark(tmp_path / "venv", "3.5.6")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'venv/bin'}:/usr/bin:/bin")
+    asked, report = submitted(tmp_path, "a", None)
+    assert (report.exit_code, (asked.directory / "stdout").read_text()) == (0, f"{home}\n")
+
+
+def test_another_spark_than_the_command_says_is_not_started(tmp_path, monkeypatch):
+    home = pips_spark(tmp_path / "venv", "4.0.2")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'venv/bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(local.kit, "jar_for", lambda line: f"/jars/{line}.jar")
+    asked, report = submitted(tmp_path, "a", "3.5")
+    assert report.reason is Reason.NOT_STARTED
+    told = verdict(report, asked.directory)["status_msg"]
+    assert told.startswith(
+        "Job initialization failed, further details available in the job output directory: [SFBATCH_"
+    )
+    assert f'says spark: "3.5", but its spark-submit starts Spark 4.0.2 ({home})' in told
+    for spark in ("4.0", "installed"):
+        asked, report = submitted(tmp_path, spark, spark)
+        assert report.exit_code == 0
+        assert "/jars/4.0.jar" in (asked.directory / "genie/launch.json").read_text()

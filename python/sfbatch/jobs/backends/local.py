@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfbatch.errors import SfBatchError, SparkError
+from sfbatch.installed import spark_of
 from sfbatch.jobs import kit
 from sfbatch.jobs.backends import Launch, Phase, Reason, Report, leftovers, wrapper
 from sfbatch.jobs.backends.ending import LARGEST_ID, LATEST_MS, ended, number, read
@@ -27,6 +28,7 @@ from sfbatch.jobs.spark_submit import SparkSubmit, is_spark_submit, with_sfbatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sfbatch.installed import InstalledSpark
     from sfbatch.jobs.settings import Settings
 
 # What a job sees of the server's own environment. Nothing else passes: no cloud keys, no database password.
@@ -111,10 +113,14 @@ class LocalBackend:
         if own:
             environment = {"PYSPARK_PYTHON": sys.executable}
         if is_spark_submit(launch.program):
-            line = SparkSubmit.parse(words[1:])
+            line, spark = SparkSubmit.parse(words[1:]), spark_of(words[0], self._environment)
+            if spark:
+                environment["SPARK_HOME"] = str(spark.home)
             if launch.spark:
+                _check_spark(launch.spark, spark, words[0])
                 try:
-                    jar, package = kit.jar_for(launch.spark), None if own else str(kit.package_zip(top / "kit"))
+                    wanted = spark.line if spark else launch.spark
+                    jar, package = kit.jar_for(wanted), None if own else str(kit.package_zip(top / "kit"))
                     with_sfbatch(line, str(jar), package)
                 except SparkError as error:
                     if launch.spark != "installed":
@@ -163,6 +169,16 @@ class LocalBackend:
 
     def reconcile(self, unfinished: Sequence[tuple[str, Path]]) -> None:
         """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
+
+
+def _check_spark(wanted: str, spark: InstalledSpark | None, program: str) -> None:
+    """Raises SparkError SFBATCH_SPARK_UNSUPPORTED when another Spark would run than the command says."""
+    if spark and wanted != "installed" and not spark.version.startswith(f"{wanted}."):
+        message = (
+            f'the command says spark: "{wanted}", but its {program} starts Spark {spark.version} ({spark.home}). Say '
+            f"spark: installed, or give its executable as the path of a Spark {wanted}."
+        )
+        raise SparkError("SFBATCH_SPARK_UNSUPPORTED", message)
 
 
 def launched(directory: Path) -> Path:
