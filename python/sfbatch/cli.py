@@ -7,13 +7,12 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import sfbatch
 from sfbatch import local_metastore
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs import commands, job_commands
+from sfbatch.jobs.terminal import Json, print_table
 from sfbatch.local_metastore import LocalMetastore
 
 app = typer.Typer(
@@ -39,8 +38,6 @@ app.command(
     context_settings={"allow_interspersed_args": False},  # what follows the script is the script's
     no_args_is_help=True,
 )(job_commands.submit)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def main() -> None:
@@ -105,7 +102,4 @@ def _show(running: LocalMetastore, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"running": True, **running.as_dict()}))
         return
-    table = Table(show_header=False, box=None)
-    for name, value in running.as_dict().items():
-        table.add_row(f"[bold]{name}[/bold]", str(value))
-    Console().print(table)
+    print_table([list(each) for each in running.as_dict().items()])

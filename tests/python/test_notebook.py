@@ -13,7 +13,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 PRINTED = {
     "first_steps": ("correction", "Row(id=1, page='home', day='20161001')"),
     "submit_a_job": (
-        "SUCCEEDED on local with spark-submit",
+        "SUCCEEDED on dev with spark-submit",
         "wrote 2 rows for --date",
         "Row(id=2, page='cart', day='20161002')",
     ),

@@ -28,8 +28,8 @@ from sfbatch.jobs.database import is_away
 from sfbatch.jobs.kinds import APPLICATIONS, COMMANDS
 from sfbatch.jobs.problem import Problem, ServerError, conflict, forbidden, not_found, precondition
 from sfbatch.jobs.requests import DEFAULT_TIMEOUT_S, JobRequest
-from sfbatch.jobs.selection import DEFAULT_BACKEND, Choice, choices, least_loaded
-from sfbatch.jobs.states import ACCEPTED, FAILED, INVALID, MSG_NO_MATCH, MSG_QUEUED
+from sfbatch.jobs.selection import DEFAULT_BACKEND, Choice, choices, least_loaded, no_match
+from sfbatch.jobs.states import ACCEPTED, FAILED, INVALID, MSG_QUEUED
 from sfbatch.jobs.tables import job_tags, jobs, links, resources
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _match(
     criteria = [criterion.tags for criterion in asked.clusterCriterias]
     choice = least_loaded(choices(connection, criteria, asked.commandCriteria), {})
     if choice is None:
-        return None, [], precondition(MSG_NO_MATCH)
+        return None, [], precondition(no_match(connection, criteria, asked.commandCriteria))
     if empty:
         message = (
             f"The attachment {empty[0]} arrived empty although the arguments name it. A client that repeats a request "

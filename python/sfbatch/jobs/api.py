@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
 LONGEST_PAUSE_S = 5.0
+COMES_UP_S = 5.0  # how long a server that was started just now is waited for
 DOWN, AWAY = "SFBATCH_SERVER_DOWN", {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 
 
@@ -52,10 +53,13 @@ class Api:
             message = f"'{self.url}' is no address of a job server: expected e.g. {DEFAULT_URL} (SFBATCH_JOBS_URL)."
             raise JobServerError("SFBATCH_BAD_REQUEST", message)
         self._is_here = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-        token = token or os.environ.get("SFBATCH_JOBS_TOKEN", "") or (_own_token() if self._is_here else "")
-        headers = {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        self._token = token or os.environ.get("SFBATCH_JOBS_TOKEN", "")
+        self._nobody_until_s = time.monotonic() + COMES_UP_S
         # A proxy of the environment cannot reach this machine's loopback.
-        self._http = httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=not self._is_here)
+        self._http = httpx.Client(
+            headers={"Accept": "application/json"}, timeout=TIMEOUT_S, trust_env=not self._is_here
+        )
+        self._know_token()
 
     def call(self, method: str, *path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         """One request; the answer's JSON, None when it has none. `path` is below /api/v3, each part is quoted.
@@ -79,20 +83,34 @@ class Api:
 
     @contextmanager
     def stream(self, method: str, *path: str, **options: Any) -> Iterator[httpx.Response]:
-        """One request; the answer, to be read within. Raises JobServerError."""
+        """One request; the answer, to be read within. Raises JobServerError.
+
+        Where nobody listens yet, it is waited for a few seconds: `sfbatch server` may have been started just now.
+        """
         import httpx
 
         where = "/".join((f"{self.url}/api/v3", *(quote(part, safe=":") for part in path)))
-        try:
-            with self._http.stream(method, where, **options) as answer:
-                if answer.is_success:
-                    yield answer
-                    return
-                answer.read()
-                raise self._told(answer)
-        except httpx.HTTPError as error:
-            was_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise JobServerError(DOWN, self._down(error), was_sent=was_sent) from None
+        while True:
+            try:
+                with self._http.stream(method, where, **options) as answer:
+                    self._nobody_until_s = 0.0
+                    if answer.is_success:
+                        yield answer
+                        return
+                    answer.read()
+                    raise self._told(answer)
+            except httpx.HTTPError as error:
+                was_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if was_sent or time.monotonic() > self._nobody_until_s:
+                    raise JobServerError(DOWN, self._down(error), was_sent=was_sent) from None
+            time.sleep(COMES_UP_S / 20)
+            self._know_token()
+
+    def _know_token(self) -> None:
+        """The given one; else, for this machine's server, that of its first start, which may only now be made."""
+        token = self._token or (_own_token() if self._is_here else "")
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     def patiently(self, method: str, *path: str, for_s: float, **options: Any) -> Any:
         """`call`, again and again while the server is away; only for requests that may be made twice."""

@@ -8,32 +8,45 @@
 from __future__ import annotations
 
 import getpass
-import json
+import logging
 import os
-import shlex
+import re
 import time
-import uuid
-from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs.api import Api, JobServerError
 from sfbatch.jobs.follow import Log
-from sfbatch.jobs.parcel import Parcel, pack
+from sfbatch.jobs.parcel import pack
+from sfbatch.jobs.sending import TRIES_S, send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-TRIES_S = 60.0  # how long a submission or a kill is tried again while the server is away
+T = TypeVar("T")
+
 AWAY_S = 300.0  # how long a waiting client bears a server that restarts; the job runs on meanwhile
+BRIEFLY_S = 5.0  # how long one question is asked again
+MADE_UP = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # an id that nobody gave
 FINAL = {"SUCCEEDED", "FAILED", "KILLED", "INVALID"}
 FIRST_POLL_S, LAST_POLL_S = 0.2, 2.0
 
 
+log = logging.getLogger(__name__)
+
+
 class JobFailedError(SfBatchError):
-    """SFBATCH_JOB_FAILED: it ended, but not well; SFBATCH_JOB_UNFINISHED: it has not ended in the time given."""
+    """SFBATCH_JOB_FAILED: it ended, but not well; SFBATCH_JOB_UNFINISHED: it has not ended in the time given.
+
+    `state` is the job's, with its `exit_code`.
+    """
+
+    def __init__(self, code: str, message: str, state: JobState) -> None:
+        super().__init__(code, message)
+        self.state, self.exit_code = state, state.exit_code
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Job:
         return f"{self._api.url}/jobs/{self.id}"
 
     def state(self) -> JobState:
-        """How it is now. Raises JobServerError."""
+        """How it is now. Raises JobServerError, after a few seconds when no server answers."""
         found = self._get()
         ended = found["status"] in FINAL
         execution = self._get("execution") if ended else {}
@@ -104,15 +117,16 @@ class Job:
         """
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = FIRST_POLL_S
-        while not (state := self.state()).is_final:
-            if give_up is not None and time.monotonic() > give_up:
+        away = Away()
+        while not ((state := away.ask(self.state)) and state.is_final):
+            if state and give_up is not None and time.monotonic() > give_up:
                 message = f"job {self.id} is still {state.status} after {timeout_s:g} s. It goes on; see {self.url}."
-                raise JobFailedError("SFBATCH_JOB_UNFINISHED", message)
+                raise JobFailedError("SFBATCH_JOB_UNFINISHED", message, state)
             time.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LAST_POLL_S)
         if check and state.status != "SUCCEEDED":
             message = f"job {self.id} ended {state.status}: {state.message} Its log: sfbatch jobs logs {self.id}"
-            raise JobFailedError("SFBATCH_JOB_FAILED", message)
+            raise JobFailedError("SFBATCH_JOB_FAILED", message, state)
         return state
 
     def log(self, stream: str = "stdout") -> str:
@@ -128,6 +142,35 @@ class Job:
         found: list[dict[str, Any]] = self._get("batches")
         return found
 
+    def files(self, folder: str = "") -> list[dict[str, Any]]:
+        """What lies in its directory, or a folder of it: earlier attempts' logs in `attempts/1`.
+
+        >>> job.files()  # doctest: +SKIP
+        [{'name': 'attempts/', 'size': 0, 'modified': '2016-10-01T00:00:00.648Z'}, {'name': 'stdout', 'size': 12, ...}]
+        """
+        found = self._get("output", *_parts(folder))
+        entries = [*found["directories"], *found["files"]]
+        return [{"name": e["name"], "size": e["size"], "modified": e["lastModified"]} for e in entries]
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file of its directory. Raises JobServerError."""
+        with self._api.stream("GET", "jobs", self.id, "output", *_parts(name)) as answer:
+            if answer.headers["content-type"].startswith("application/json"):  # no file is sent so
+                raise JobServerError(
+                    "SFBATCH_BAD_REQUEST", f"{name} is a folder: name its files, or {name}/ to list it."
+                )
+            yield from answer.iter_bytes()
+
+    def fetch(self, name: str, into: str | os.PathLike[str]) -> Path:
+        """Copy such a file here, into a directory, and return where it lies. Raises JobServerError, OSError."""
+        target = Path(into) / Path(name).name
+        part = target.with_name(f".{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.writelines(self.read(name))
+        part.replace(target)
+        return target
+
     def kill(self) -> None:
         """Ask for its end; `wait` tells when it has come. Raises JobServerError, e.g. SFBATCH_FORBIDDEN."""
         self._api.patiently("DELETE", "jobs", self.id, for_s=TRIES_S)
@@ -137,7 +180,32 @@ class Job:
         return Job(self._api.send("POST", "jobs", self.id, "rerun").headers["location"].rpartition("/")[2], self._api)
 
     def _get(self, *aspect: str) -> Any:
-        return self._api.patiently("GET", "jobs", self.id, *aspect, for_s=AWAY_S)
+        return self._api.patiently("GET", "jobs", self.id, *aspect, for_s=BRIEFLY_S)
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in {"", ".", ".."}]
+
+
+class Away:
+    """Bears a server that restarts, for AWAY_S, and says so once each time it goes away."""
+
+    def __init__(self, say: Callable[[str], None] = log.warning) -> None:
+        self._say, self._since_s = say, 0.0
+
+    def ask(self, question: Callable[[], T]) -> T | None:
+        """The answer, None while there is nobody to give one. Raises JobServerError."""
+        try:
+            answer = question()
+        except JobServerError as error:
+            if not error.may_pass or (self._since_s and time.monotonic() - self._since_s > AWAY_S):
+                raise
+            if not self._since_s:
+                self._since_s = time.monotonic()
+                self._say(f"{error} Asked again for {AWAY_S / 60:g} minutes; the job runs on meanwhile.")
+            return None
+        self._since_s = 0.0
+        return answer
 
 
 def submit(
@@ -191,28 +259,7 @@ def submit(
         retries=retries,
         job_tags=job_tags,
     )
-    return send(parcel, api)
-
-
-def send(parcel: Parcel, api: Api) -> Job:
-    """Submit a packed job, once: its id is chosen here, so that a request whose answer was lost can be repeated."""
-    given = parcel.request.get("id")
-    request = {**parcel.request, "id": given or str(uuid.uuid4())}
-    give_up, tried = time.monotonic() + TRIES_S, False
-    while True:
-        try:
-            _post(request, parcel, api)
-        except JobServerError as error:
-            if error.status == HTTPStatus.CONFLICT and (tried or (given and _is_same(request, api))):
-                break  # our own request, whose answer was lost, or an earlier one for the same job
-            # Where nobody was from the first, waiting would only hide that.
-            if not error.may_pass or not (error.was_sent or tried) or time.monotonic() > give_up:
-                raise
-            tried = True
-            time.sleep(1)
-        else:
-            break
-    return Job(request["id"], api)
+    return Job(send(parcel, api), api)
 
 
 def own_name(api: Api) -> str:
@@ -222,14 +269,30 @@ def own_name(api: Api) -> str:
 
 
 def find(job_id: str, api: Api | None = None) -> Job:
-    """The job of this id. Raises JobServerError SFBATCH_NOT_FOUND."""
+    """The job of this id; of an id that was made up, 6 characters or more are enough when no other begins so.
+
+    Raises JobServerError SFBATCH_NOT_FOUND.
+    """
     api = api or Api()
-    api.call("GET", "jobs", job_id, "status")
+    try:
+        api.call("GET", "jobs", job_id, "status")
+    except JobServerError as error:
+        if error.status != HTTPStatus.NOT_FOUND or not re.fullmatch(r"[0-9a-f]{6}[0-9a-f-]*", job_id):
+            raise
+        found = [job["id"] for job in search(api, 20, id=f"{job_id}%") if re.fullmatch(MADE_UP, job["id"])]
+        if not found:
+            raise
+        if len(found) > 1:
+            message = f"{len(found)} jobs' ids begin with {job_id}: {', '.join(found)}"
+            raise JobServerError(error.code, message, error.status) from None
+        job_id = found[0]
     return Job(job_id, api)
 
 
 def search(api: Api | None = None, limit: int = 20, **filters: Any) -> Iterator[dict[str, Any]]:
-    """Jobs, newest first, as Genie's search shows them. `filters`: status, user, name, tag, clusterName ... (docs).
+    """Jobs, newest first, as dicts with what Genie's search shows of each; `find(job["id"])` makes one a `Job`.
+
+    `filters`: status, user, name, tag, clusterName ... (docs).
 
     >>> [job["id"] for job in search(status="FAILED", user="alice")]  # doctest: +SKIP
     """
@@ -240,22 +303,3 @@ def search(api: Api | None = None, limit: int = 20, **filters: Any) -> Iterator[
         items = found.get("_embedded", {}).get("jobSearchResultList", [])[:limit]
         yield from items
         page, pages, limit = page + 1, found["page"]["totalPages"], limit - len(items)
-
-
-def _post(request: dict[str, Any], parcel: Parcel, api: Api) -> None:
-    with ExitStack() as opened:
-        files = [(name, opened.enter_context(file)) for name, file in parcel.open()]
-        if not files:
-            api.send("POST", "jobs", json=request)
-            return
-        parts: list[tuple[str, Any]] = [("request", (None, json.dumps(request), "application/json"))]
-        parts += [("attachment", (name, file, "application/octet-stream")) for name, file in files]
-        api.send("POST", "jobs", files=parts)
-
-
-def _is_same(request: dict[str, Any], api: Api) -> bool:
-    """Whether the job that has this id already is this one."""
-    there = api.call("GET", "jobs", request["id"], "request")
-    same = ("name", "user", "clusterCriterias", "commandCriteria")
-    arguments = shlex.join(request["commandArguments"])
-    return all(there[key] == request[key] for key in same) and there["commandArgs"] == arguments

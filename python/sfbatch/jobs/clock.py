@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timezone
 
@@ -40,6 +41,20 @@ def duration(ms: int) -> str:
     seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "S" if rest_ms else ""
     text = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "") + seconds
     return "PT" + (text or "0S")
+
+
+def brief(text: str) -> str:
+    """Such a duration for people.
+
+    >>> [brief(text) for text in ("PT0S", "PT3.087S", "PT1M4.5S", "PT26H3S")]
+    ['0s', '3s', '1m 04s', '26h 00m']
+    """
+    hours, minutes, seconds = (
+        int(float(found[1])) if (found := re.search(rf"([\d.]+){unit}", text)) else 0 for unit in "HMS"
+    )
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def _utc(ms: int) -> datetime:

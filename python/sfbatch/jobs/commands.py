@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs.settings import MIB, Settings
+from sfbatch.jobs.terminal import Json, Url, print_table, tell
 
 if TYPE_CHECKING:
     from sfbatch.jobs.database import Database
@@ -28,7 +27,6 @@ clusters = typer.Typer(
     help="The clusters that jobs run on, described in a file.",
     epilog="Example:  [bold]sfbatch clusters apply conf/clusters.yaml[/bold]",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DatabaseUrl = Annotated[
     str,
     typer.Option(
@@ -92,7 +90,7 @@ def add(
     if role not in ROLES:
         raise typer.BadParameter(f"{role} is not one of {', '.join(ROLES)}", param_hint="--role")
     token = issue(database, user, role)
-    typer.echo(json.dumps({"user": user, "role": role, "token": token}) if as_json else token)
+    tell(token, as_json, user=user, role=role, token=token)
 
 
 @tokens.command("list", epilog="Example:  [bold]sfbatch tokens list --json[/bold]")
@@ -113,10 +111,7 @@ def show(database_url: DatabaseUrl = "", as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    shown = Table("user", "role", "created", "revoked", box=None)
-    for row in found:
-        shown.add_row(*(value or "" for value in row.values()))
-    Console().print(shown)
+    print_table([list(row.values()) for row in found], "user", "role", "created", "revoked")
 
 
 @tokens.command(epilog="Example:  [bold]sfbatch tokens revoke alice[/bold]")
@@ -130,14 +125,40 @@ def revoke(
     from sfbatch.jobs.tokens import revoke as revoke_all
 
     number = revoke_all(database, user)
-    typer.echo(json.dumps({"user": user, "revoked": number}) if as_json else f"revoked {number} tokens of {user}")
+    if not number:
+        raise SfBatchError("SFBATCH_NOT_FOUND", f"{user} has no token that is valid: see `sfbatch tokens list`.")
+    tell(f"revoked {number} tokens of {user}", as_json, user=user, revoked=number)
+
+
+@clusters.command("list", epilog="Example:  [bold]sfbatch clusters list --json[/bold]")
+def show_clusters(
+    url: Url = "",
+    as_json: Json = False,
+) -> None:
+    """Show the clusters: their tags, by which jobs find them, and what each can run."""
+    from sfbatch.jobs.api import Api
+
+    api = Api(url)
+    found = [
+        {
+            **{key: cluster[key] for key in ("id", "name", "status")},
+            "tags": [tag for tag in cluster["tags"] if not tag.startswith("genie.")],
+            "commands": [each["id"] for each in api.call("GET", "clusters", cluster["id"], "commands")],
+        }
+        for cluster in api.every("clusters")
+    ]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    rows = [[", ".join(value) if isinstance(value, list) else value for value in each.values()] for each in found]
+    print_table(rows, "id", "name", "status", "tags", "commands")
 
 
 @clusters.command(epilog="Example:  [bold]sfbatch clusters apply conf/clusters.yaml --yes[/bold]")
 def apply(
     file: Annotated[Path, typer.Argument(help="Applications, commands and clusters, as in conf/clusters.yaml.")],
     yes: Annotated[bool, typer.Option("--yes", help="Make the changes; without it they are only shown.")] = False,
-    url: Annotated[str, typer.Option(help="The server. Default: SFBATCH_JOBS_URL, else this machine's.")] = "",
+    url: Url = "",
     as_json: Json = False,
 ) -> None:
     """Make the server's clusters those of a file: shows the difference, replaces a cluster under running jobs."""

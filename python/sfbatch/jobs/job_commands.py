@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs.follow import STREAMS
+from sfbatch.jobs.terminal import Json, Url, print_table, tell, write
 
 jobs = typer.Typer(
     no_args_is_help=True,
     help="Your jobs and others': look, follow, kill, run again.",
     epilog="Example:  [bold]sfbatch jobs list --status RUNNING[/bold]",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Url = Annotated[str, typer.Option(help="The server. Default: SFBATCH_JOBS_URL, else this machine's.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Show its log until it ends, and exit with its exit code.")]
 OnInterrupt = Annotated[
@@ -72,8 +70,9 @@ def submit(
 ) -> None:
     """Submit a job to a cluster by tags. Files of this machine are sent along; the job outlives this command."""
     from sfbatch.jobs.api import Api
-    from sfbatch.jobs.client import own_name, send
+    from sfbatch.jobs.client import Job, own_name
     from sfbatch.jobs.parcel import pack
+    from sfbatch.jobs.sending import send
 
     _check_choice(on_interrupt)
     api = Api(url)
@@ -100,14 +99,14 @@ def submit(
     if dry_run:
         _show_route(api.call("POST", "jobs", "dry-run", body=parcel.request), list(parcel.files), as_json)
         return
-    job = send(parcel, api)
-    _told_or_watched(job, api, wait, on_interrupt, as_json)
+    _told_or_watched(Job(send(parcel, api), api), api, wait, on_interrupt, as_json)
 
 
 @jobs.command("list", epilog="Example:  [bold]sfbatch jobs list --user alice --status RUNNING --status ACCEPTED[/bold]")
 def show_all(
     status: Annotated[list[str] | None, typer.Option(help="ACCEPTED, RUNNING, FAILED ... Repeatable.")] = None,
     user: Annotated[str, typer.Option(help="Whose; % stands for anything.")] = "",
+    mine: Annotated[bool, typer.Option("--mine", help="Your own.")] = False,
     name: Annotated[str, typer.Option(help="What it is called; % stands for anything.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag of the job. Repeatable: all of them.")] = None,
     cluster: Annotated[str, typer.Option(help="The cluster's name.")] = "",
@@ -115,30 +114,33 @@ def show_all(
     url: Url = "",
     as_json: Json = False,
 ) -> None:
-    """Show the newest jobs."""
+    """Show the newest jobs; in a pipe a line each. An id is shortened on a terminal, and is understood so."""
     from sfbatch.jobs.api import Api
-    from sfbatch.jobs.client import search
+    from sfbatch.jobs.client import own_name, search
 
+    api = Api(url)
+    user = own_name(api) if mine else user
     filters = {"status": status, "user": user, "name": name, "tag": tag, "clusterName": cluster}
-    found = [{key: job[key] for key in COLUMNS} for job in search(Api(url), limit, **filters)]
+    found = [{key: job[key] for key in COLUMNS} for job in search(api, limit, **filters)]
     if as_json:
         typer.echo(json.dumps(found))
         return
-    _print_table([[job[key] for key in COLUMNS] for job in found], "id", "name", "user", "status", *COLUMNS[4:])
+    heads = ("id", "name", "user", "status", "cluster", "command", "started", "ran")
+    print_table([list(_for_people(job).values()) for job in found], *heads)
 
 
 @jobs.command(epilog="Example:  [bold]sfbatch jobs show 3f2a9c1d --json[/bold]")
 def show(job: JobId, url: Url = "", as_json: Json = False) -> None:
     """Show one job: how far it is, where it runs, and the batches it published."""
     from sfbatch.jobs.api import Api
-    from sfbatch.jobs.client import Job
+    from sfbatch.jobs.client import find
 
-    found = Job(job, Api(url))
+    found = find(job, Api(url))
     state, published = vars(found.state()), found.batches()
     if as_json:
         typer.echo(json.dumps({**state, "url": found.url, "batches": published}))
         return
-    _print_table([[key, value] for key, value in {**state, "page": found.url}.items() if value is not None])
+    print_table([[key, value] for key, value in {**state, "page": found.url}.items() if value is not None])
     if published:
         rows = [
             [
@@ -151,7 +153,7 @@ def show(job: JobId, url: Url = "", as_json: Json = False) -> None:
             for version in published
             for partition, batch in version["partitions"].items()
         ]
-        _print_table(rows, "table", "version", "operation", "partition", "batch")
+        print_table(rows, "table", "version", "operation", "partition", "batch")
 
 
 @jobs.command(epilog="Example:  [bold]sfbatch jobs logs -f 3f2a9c1d[/bold]")
@@ -177,9 +179,43 @@ def logs(
         if follow:
             view.to_the_end()
         else:
-            view.show_new(found.state().attempt)
+            state = found.state()
+            if not view.show_new(state.attempt) and state.status == "FAILED":
+                view.say(f"it wrote nothing: {state.message}", id=found.id, message=state.message)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@jobs.command(epilog="Example:  [bold]sfbatch jobs files 3f2a9c1d attempts/1/stderr -o .[/bold]")
+def files(
+    job: JobId,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Files to print, or folders (attempts/) to list.")
+    ] = None,
+    into: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Copy the files there.")] = "",
+    url: Url = "",
+    as_json: Json = False,
+) -> None:
+    """List a job's files, print or copy some. What earlier attempts wrote is in attempts/1/, attempts/2/ ..."""
+    from sfbatch.jobs.api import Api
+    from sfbatch.jobs.client import find
+
+    found = find(job, Api(url))
+    if into:
+        wanted = names or [each["name"] for each in found.files() if not each["name"].endswith("/")]
+        copied = [str(found.fetch(name, into)) for name in wanted]
+        tell("\n".join(copied), as_json, id=found.id, files=copied)
+        return
+    folders = [name for name in names or ["/"] if name.endswith("/")]
+    listed = [each for folder in folders for each in found.files(folder)]
+    if as_json:
+        typer.echo(json.dumps(listed))
+    elif folders:
+        print_table([list(each.values()) for each in listed], "name", "bytes", "modified")
+    for name in names or []:
+        if name not in folders:
+            for chunk in found.read(name):
+                write(sys.stdout, chunk)
 
 
 @jobs.command(epilog="Example:  [bold]sfbatch jobs kill 3f2a9c1d[/bold]")
@@ -188,15 +224,21 @@ def kill(
     url: Url = "",
     as_json: Json = False,
 ) -> None:
-    """Ask for the end of jobs; a job that has ended stays as it is."""
+    """Ask for the end of jobs. One that has ended already stays as it is, which is told; the exit code is 0 too."""
     from sfbatch.jobs.api import Api
     from sfbatch.jobs.client import find
 
     api = Api(url)
     for each in job:
         found = find(each, api)  # before the kill, since a kill of an unknown id would be tried again
+        state = found.state()
+        if state.is_final:
+            tell(
+                f"{found.id} has ended already: {state.status}", as_json, id=found.id, killed=False, status=state.status
+            )
+            continue
         found.kill()
-        _tell(f"{each} is asked to end", as_json, id=each, killed=True)
+        tell(f"{found.id} is asked to end", as_json, id=found.id, killed=True)
 
 
 @jobs.command(epilog="Example:  [bold]sfbatch jobs rerun 3f2a9c1d --wait[/bold]")
@@ -218,7 +260,7 @@ def _told_or_watched(job: Any, api: Any, wait: bool, on_interrupt: str, as_json:
         from sfbatch.jobs.watch import watch
 
         raise typer.Exit(watch(job, api, on_interrupt, as_json))
-    _tell(job.id, as_json, id=job.id, url=job.url)
+    tell(job.id, as_json, id=job.id, url=job.url)
 
 
 def _show_route(found: dict[str, Any], files: list[str], as_json: bool) -> None:
@@ -235,22 +277,22 @@ def _show_route(found: dict[str, Any], files: list[str], as_json: bool) -> None:
         ("files", ", ".join(files) or "none"),
         ("or else", ", ".join(other["clusterId"] for other in found["others"]) or "no other cluster"),
     ]
-    _print_table([list(line) for line in lines])
+    print_table([list(line) for line in lines])
     typer.echo("nothing was submitted")
 
 
-def _print_table(rows: list[list[Any]], *heads: str) -> None:
-    """Text is shown as text: neither markup nor what commands a terminal is obeyed."""
-    from sfbatch.jobs.watch import printable
+def _for_people(job: dict[str, Any]) -> dict[str, Any]:
+    """A line of the list: times short, and on a terminal ids that were made up, too."""
+    from sfbatch.jobs.client import MADE_UP
+    from sfbatch.jobs.clock import brief
 
-    table = Table(*heads, box=None, show_header=bool(heads))
-    for row in rows:
-        table.add_row(*(Text(printable("" if value is None else str(value)), overflow="fold") for value in row))
-    Console().print(table)
-
-
-def _tell(text: str, as_json: bool, **more: Any) -> None:
-    typer.echo(json.dumps(more) if as_json else text)
+    short = sys.stdout.isatty() and re.fullmatch(MADE_UP, job["id"])
+    return {
+        **job,
+        "id": job["id"][:8] if short else job["id"],
+        "started": (job["started"] or "")[:16].replace("T", " "),
+        "runtime": brief(job["runtime"]) if job["started"] else "",
+    }
 
 
 def _listed(given: list[str] | None) -> list[str]:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, bindparam, func, select
 
 from sfbatch.jobs.kinds import CLUSTERS, COMMANDS, Kind
+from sfbatch.jobs.states import MSG_NO_MATCH
 from sfbatch.jobs.tables import links, resource_tags, resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 DEFAULT_BACKEND = "local"
+MOST_SHOWN = 10  # clusters, and tags of each, in a message
 
 
 def ours(metadata: Any) -> dict[str, Any]:
@@ -92,6 +94,40 @@ def least_loaded(candidates: Iterable[Choice], running: Mapping[str, int], free:
         return used / (choice.limits.running or 1000), used, choice.cluster_id
 
     return min(roomy, key=load, default=None)
+
+
+def no_match(connection: Connection, criteria: Iterable[Sequence[str]], command_tags: Sequence[str]) -> str:
+    """Why `choices` found nothing: what was asked for, and which clusters there are, as far as they fit a line."""
+    up = select(resources.c.id).where(resources.c.kind == CLUSTERS.name, resources.c.status == "UP")
+    ids = connection.scalars(up.order_by(resources.c.id).limit(MOST_SHOWN)).all()
+    commands = (
+        links.c.kind == CLUSTERS.name,
+        links.c.parent_id == bindparam("cluster"),
+        links.c.child_id == _command.c.id,
+    )
+    active = (
+        select(_command.c.id)
+        .join(links, and_(*commands))
+        .where(_command.c.kind == COMMANDS.name, _command.c.status == "ACTIVE")
+    )
+    shown = []
+    for cluster_id in ids:
+        linked = connection.scalars(active, {"cluster": cluster_id}).all()
+        runs = _shown(_tags(connection, COMMANDS, linked)) or "nothing"
+        shown.append(f"{cluster_id} ({_shown(_tags(connection, CLUSTERS, [cluster_id])) or 'no tag'}) runs {runs}")
+    asked = " or ".join(_shown(tags) for tags in criteria)
+    there = "; ".join(shown) or "none"
+    return f"{MSG_NO_MATCH}. Asked for: a cluster with {asked} and a command with {_shown(command_tags)}. UP: {there}."
+
+
+def _tags(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[str]:
+    found = select(resource_tags.c.tag).where(resource_tags.c.kind == kind.name, resource_tags.c.id.in_(ids))
+    return [tag for tag in sorted(set(connection.scalars(found))) if not tag.startswith("genie.")]
+
+
+def _shown(tags: Sequence[str]) -> str:
+    more = [f"{len(tags) - MOST_SHOWN} more"] if len(tags) > MOST_SHOWN else []
+    return ", ".join([*tags[:MOST_SHOWN], *more])
 
 
 def _having_all(kind: Kind) -> Any:

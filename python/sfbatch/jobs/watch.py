@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.prompt import Confirm
 
-from sfbatch.jobs.api import JobServerError
-from sfbatch.jobs.client import AWAY_S
+from sfbatch.jobs.client import Away
 from sfbatch.jobs.follow import STREAMS, Log
+from sfbatch.jobs.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,15 +36,6 @@ def exit_code(state: JobState) -> int:
     return state.exit_code if state.exit_code and 0 < state.exit_code <= LARGEST_EXIT else EXIT_OTHER
 
 
-def printable(text: str) -> str:
-    r"""The text without what could command a terminal; a name or a log may be anybody's.
-
-    >>> printable("a\x1b[2Jb\tc")
-    'a\ufffd[2Jb\tc'
-    """
-    return "".join(c if c.isprintable() or c in "\n\r\t" else "\ufffd" for c in text)
-
-
 class Watch:
     """Shows one job until it ends. stdout goes to stdout and stderr to stderr; with `as_json` each piece is a line."""
 
@@ -59,20 +50,10 @@ class Watch:
 
     def to_the_end(self) -> JobState:
         """Follow until the job has ended, and all that it wrote is shown. Raises JobServerError, KeyboardInterrupt."""
-        pause_s, away_since = POLL_S, None
+        pause_s, away = POLL_S, Away(self._say_away)
         try:
             while True:
-                try:
-                    state = self._job.state()  # before the log: what is there after the end is all there is
-                    if not state.is_final:
-                        self._tell(state)
-                    wrote = self.show_new(state.attempt)
-                    away_since = None
-                except JobServerError as error:
-                    away_since = away_since or time.monotonic()
-                    if not error.may_pass or time.monotonic() - away_since > AWAY_S:
-                        raise
-                    state, wrote = None, False
+                state, wrote = away.ask(self._look) or (None, False)
                 if state and state.is_final:
                     self._tell(state)
                     return state
@@ -80,6 +61,16 @@ class Watch:
                 time.sleep(pause_s)
         finally:
             self._hide()
+
+    def _look(self) -> tuple[JobState, bool]:
+        state = self._job.state()  # before the log: what is there after the end is all there is
+        if not state.is_final:
+            self._tell(state)
+        return state, self.show_new(state.attempt)
+
+    def _say_away(self, sentence: str) -> None:
+        self._hide()
+        self.say(sentence, id=self._job.id, away=sentence)
 
     def show_new(self, attempt: int) -> bool:
         """Print what the job has written since the last call; whether there was anything."""

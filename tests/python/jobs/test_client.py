@@ -10,7 +10,7 @@ from io import BytesIO
 
 import pytest
 import sfbatch
-from live import eventually
+from live import eventually, free_port
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs.api import Api, JobServerError
 from sfbatch.jobs.parcel import pack
@@ -31,7 +31,7 @@ def api(live):
 def test_a_job_is_submitted_watched_and_read(api, script):
     job = sfbatch.jobs.submit(script, ["a b", 1], command="python", name="nightly", job_tags=["team:x"], api=api)
     state = job.wait(timeout_s=30)
-    assert (state.status, state.exit_code, state.cluster, state.command) == ("SUCCEEDED", 0, "local", "python")
+    assert (state.status, state.exit_code, state.cluster, state.command) == ("SUCCEEDED", 0, "dev", "python")
     assert job.log() == "ran a b 1\n"
     assert [found["id"] for found in sfbatch.jobs.search(api, tag="team:x")] == [job.id]
     assert sfbatch.jobs.find(job.id, api).state() == state
@@ -44,7 +44,7 @@ def test_a_failed_job_raises_its_reason_and_one_that_goes_on_raises_too(api, tmp
     job = sfbatch.jobs.submit(path, command="python", api=api)
     with pytest.raises(sfbatch.jobs.JobFailedError, match="KeyError: 'day'") as raised:
         job.wait(timeout_s=30)
-    assert raised.value.code == "SFBATCH_JOB_FAILED"
+    assert (raised.value.code, raised.value.exit_code, raised.value.state.status) == ("SFBATCH_JOB_FAILED", 1, "FAILED")
     assert job.wait(check=False).exit_code == 1
     path.write_text("import time; time.sleep(60)")
     job = sfbatch.jobs.submit(path, command="python", api=api)
@@ -58,8 +58,14 @@ def test_an_id_sent_again_finds_its_job_and_another_job_of_that_id_is_refused(ap
     first = sfbatch.jobs.submit(script, ["1"], command="python", job_id="once", api=api)
     again = sfbatch.jobs.submit(script, ["1"], command="python", job_id="once", api=api)
     assert again.wait(30).created == first.state().created
-    with pytest.raises(JobServerError, match="SFBATCH_ID_TAKEN"):
+    with pytest.raises(JobServerError, match="SFBATCH_ID_TAKEN.*its arguments are job.py 1, not job.py 2. Give"):
         sfbatch.jobs.submit(script, ["2"], command="python", job_id="once", api=api)
+    script.write_text("print('other')")
+    script.with_name("new.csv").write_text("")
+    with pytest.raises(JobServerError, match="another: the file job.py has changed; the file new.csv is new. Give"):
+        sfbatch.jobs.submit(
+            script, ["1"], command="python", files=[script.with_name("new.csv")], job_id="once", api=api
+        )
 
 
 class Deaf:
@@ -137,6 +143,57 @@ def test_who_waits_bears_a_server_that_is_killed_and_comes_back(fresh, tmp_path)
     waiting.join(60)
     assert [state.status for state in states] == ["SUCCEEDED"]
     assert job.log() == "through\n"
+
+
+def test_one_question_is_asked_for_seconds_and_a_wait_says_that_it_goes_on(monkeypatch, caplog):
+    for name in ("api.COMES_UP_S", "client.BRIEFLY_S", "client.AWAY_S"):
+        monkeypatch.setattr(f"sfbatch.jobs.{name}", 0.3)
+    nobody = Api(f"http://127.0.0.1:{free_port()}")
+    job = sfbatch.jobs.Job("x", nobody)
+    with pytest.raises(JobServerError, match=f"no job server answers at {nobody.url}.*Start one: `sfbatch server`"):
+        job.state()
+    assert not caplog.records
+    with pytest.raises(JobServerError, match="SFBATCH_SERVER_DOWN"):
+        job.wait()
+    assert "the job runs on meanwhile" in caplog.text
+
+
+def test_a_submission_waits_for_a_server_that_is_coming_up_and_its_first_token(fresh, script, monkeypatch):
+    server = fresh()
+    monkeypatch.setenv("SFBATCH_HOME", str(server.home))
+    monkeypatch.setattr("sfbatch.jobs.api.COMES_UP_S", 60)
+    server.start(wait=False)
+    job = sfbatch.jobs.submit(script, command="python", api=Api(server.url))
+    assert job.wait(60).status == "SUCCEEDED"
+
+
+def test_the_beginning_of_an_id_that_was_made_up_finds_its_job(api, script):
+    made, given = (
+        sfbatch.jobs.submit(script, command="python", job_id=given, api=api) for given in (None, "abcdef0-mine")
+    )
+    assert sfbatch.jobs.find(made.id[:8], api).id == made.id
+    for text in (made.id[:5], "abcdef0", "fffffffff", "abcdef%"):
+        with pytest.raises(JobServerError, match="SFBATCH_NOT_FOUND"):
+            sfbatch.jobs.find(text, api)
+    twin = f"{made.id[:8]}-0000-0000-0000-000000000000"
+    sfbatch.jobs.submit(script, command="python", job_id=twin, api=api)
+    with pytest.raises(JobServerError, match="2 jobs' ids begin with"):
+        sfbatch.jobs.find(made.id[:8], api)
+    assert sfbatch.jobs.find(given.id, api).id == given.id
+
+
+def test_a_jobs_files_are_listed_and_copied(api, tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text("import os; print('first'); os.mkdir('sub'); open('sub/out.bin', 'wb').write(b'\\0\\xff')")
+    job = sfbatch.jobs.submit(path, command="python", api=api)
+    job.wait(30)
+    assert {"sub/", "stdout", "job.py"} <= {each["name"] for each in job.files()}
+    assert job.files("sub/")[0]["size"] == 2
+    assert job.fetch("sub/out.bin", tmp_path / "here").read_bytes() == b"\0\xff"
+    assert sorted(each.name for each in (tmp_path / "here").iterdir()) == ["out.bin"]
+    for name in ("sub", "gone", "../../token"):
+        with pytest.raises(JobServerError):
+            job.fetch(name, tmp_path / "here")
 
 
 def test_a_token_of_this_machine_goes_to_no_other(monkeypatch, live):

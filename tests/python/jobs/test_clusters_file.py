@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
-from live import eventually
+from cli import sfbatch
+from live import eventually, free_port
+from sfbatch.jobs.api import Api, JobServerError
+from sfbatch.jobs.plan import plan
 
 EXAMPLE = Path(__file__).parents[3] / "conf/clusters.yaml"
 
@@ -42,7 +46,9 @@ def test_the_example_is_shown_then_made_then_nothing_is_left_to_do(server):
     apply(server, example(), "--yes")
     assert [c["id"] for c in server.get("clusters/dev-1/commands").json()] == ["spark", "python-3"]
     assert server.get("clusters/dev-1").json()["metadata"]["sfbatch"]["maxRunningJobs"] == 8
-    assert server.get("clusters/local").json()["status"] == "UP"  # not named, not touched
+    assert "~ cluster local\n    status: UP -> OUT_OF_SERVICE (replaced; its jobs run on)" in shown
+    assert server.get("clusters/local").json()["status"] == "OUT_OF_SERVICE"  # of the first start: without its limits
+    assert server.get("commands/python").json()["status"] == "ACTIVE"  # not named, not touched
     before = server.get("clusters/dev-1").json()["updated"]
     assert apply(server, example(), "--yes") == "nothing to do\n"
     assert json.loads(apply(server, example(), "--yes", "--json")) == {"changes": [], "made": False}
@@ -94,9 +100,15 @@ def test_a_file_that_says_nothing_sensible_changes_nothing(server):
     assert server.get("clusters/x").status_code == 404
 
 
-def test_without_a_server_it_says_so(server):
-    server.stop()
-    assert "[SFBATCH_SERVER_DOWN]" in apply(server, example(), code=1)
+def test_without_a_server_it_says_so(monkeypatch):
+    monkeypatch.setattr("sfbatch.jobs.api.COMES_UP_S", 0)
+    with pytest.raises(JobServerError, match="SFBATCH_SERVER_DOWN"):
+        plan(example(), Api(f"http://127.0.0.1:{free_port()}"))
+
+
+def test_the_clusters_are_listed_with_what_they_run(live):
+    line = sfbatch(live, "clusters", "list").stdout.splitlines()[1].split()
+    assert line[:7] == ["local", "dev", "UP", "env:dev,", "sched:adhoc,", "type:local", "spark-submit,"]
 
 
 def test_the_example_for_emr_is_taken_and_what_would_fail_later_is_refused_now(server):

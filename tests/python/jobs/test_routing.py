@@ -51,7 +51,7 @@ def test_an_inactive_command_is_passed_over(server):
 
 
 def test_genies_own_tags_select_too(server):
-    assert ran_on(server, cluster=("genie.name:local",), commandCriteria=["genie.id:sh"]) == ("local", "sh")
+    assert ran_on(server, cluster=("genie.name:dev",), commandCriteria=["genie.id:sh"]) == ("dev", "sh")
 
 
 def test_a_red_black_swap_leaves_running_jobs_alone_and_moves_waiting_ones(fresh):

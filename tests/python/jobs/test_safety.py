@@ -121,6 +121,12 @@ def test_a_revoked_token_ends_within_seconds(live):
     assert next(t for t in json.loads(cli(live, "list", "--json")) if t["user"] == "eve")["revoked"]
 
 
+def test_to_revoke_what_is_not_there_is_an_error(live):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        cli(live, "revoke", "nobody")
+    assert refused.value.stderr.startswith("[SFBATCH_NOT_FOUND] nobody has no token")
+
+
 def test_strangers_do_not_keep_the_database_busy_nor_those_it_knows_waiting(tmp_path):
     class Slow(Database):
         reads, broken = 0, False

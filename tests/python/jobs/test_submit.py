@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_a_job_that_is_waited_for_shows_its_log_and_ends_as_it_ended(live, scrip
     done = sfbatch(live, *SUBMIT, "--wait", path, "--date", "20161001", "--wait")
     assert done.stdout == "rows of --date 20161001 --wait\n"
     assert "careful\n" in done.stderr
-    assert "SUCCEEDED on local with python" in done.stderr
+    assert "SUCCEEDED on dev with python" in done.stderr
 
 
 def test_the_exit_code_of_a_failing_job_is_passed_on_and_the_reason_told(live, script):
@@ -178,6 +179,10 @@ def test_a_dry_run_shows_where_it_would_go_and_submits_nothing(live, script):
     assert (found["arguments"], found["files"]) == (["job.py", "--json"], ["job.py"])
     refused = sfbatch(live, "submit", "--env", "mars", "--name", "dry", "--dry-run", path, ok=1)
     assert refused.stderr.startswith("[SFBATCH_INVALID] No cluster/command combination")
+    assert (
+        "a cluster with env:mars and a command with type:spark-submit. UP: local (env:dev, sched:adhoc, type:local) runs type:"
+        in refused.stderr
+    )
     assert said(live, "jobs", "list", "--name", "dry") == []
 
 
@@ -207,7 +212,8 @@ def test_every_verb_speaks_json(live, script):
     lines = [json.loads(line) for line in sfbatch(live, "jobs", "logs", "--json", made["id"]).stdout.splitlines()]
     assert {"stream": "stdout", "text": "hello\n"} in lines
     again = said(live, "jobs", "rerun", made["id"])
-    assert said(live, "jobs", "kill", again["id"]) == {"id": again["id"], "killed": True}
+    live.ended(again["id"])
+    assert said(live, "jobs", "kill", again["id"]) == {"id": again["id"], "killed": False, "status": "SUCCEEDED"}
     lines = sfbatch(live, *SUBMIT, "--json", "--wait", path).stdout.splitlines()
     assert json.loads(lines[-1])["status"] == "SUCCEEDED"
 
@@ -233,9 +239,43 @@ def test_what_cannot_be_done_is_one_line_with_a_code(live, arguments, code):
     assert time.monotonic() - began < 60  # nothing is tried again
 
 
+def test_a_job_is_a_line_in_a_pipe_and_short_on_a_narrow_terminal(live):
+    name = "a name that is longer than any terminal of eighty columns has room for, which is long enough to fold"
+    job_id = live.submit(["-c", "true"], name=name, user="ada")
+    live.ended(job_id)
+    narrow = {**environment(live), "COLUMNS": "80"}
+    command = [*COMMAND, "jobs", "list", "--user", "ada"]
+    piped = subprocess.run(command, env=narrow, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(piped) == 2
+    assert piped[1].split()[0] == job_id
+    assert name in piped[1]
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d +\d+s", piped[1])
+    master, slave = pty.openpty()
+    subprocess.run(command, env=narrow, stdout=slave, check=True)
+    os.close(slave)
+    assert job_id[:8] in os.read(master, 65536).decode().splitlines()[1].split()
+    os.close(master)
+    assert job_id not in [job["id"] for job in said(live, "jobs", "list", "--mine", "--limit", "500")]
+
+
+def test_files_of_a_job_and_of_its_earlier_attempts_are_read(live, tmp_path):
+    job_id = live.submit(["-c", "echo once; exit 1"], retries=1, retryDelay=0)
+    live.ended(job_id)
+    assert sfbatch(live, "jobs", "files", job_id, "attempts/1/stdout").stdout == "once\n"
+    sfbatch(live, "jobs", "files", job_id, "-o", str(tmp_path / "here"))
+    assert (tmp_path / "here/stdout").read_text() == "once\n"
+
+
+def test_a_job_that_could_not_start_says_why_in_place_of_a_log(live):
+    live.add_command("none", "/no/such/program", cluster="local")
+    job_id = live.submit([], commandCriteria=["type:none"])
+    live.ended(job_id)
+    assert "/no/such/program could not be started" in sfbatch(live, "jobs", "logs", job_id).stderr
+
+
 def test_without_a_server_it_says_how_to_start_one(tmp_path):
     nobody = Live(tmp_path)
-    done = sfbatch(nobody, "jobs", "list", ok=1)
+    done = sfbatch(nobody, "jobs", "show", "x", ok=1)
     assert done.stderr.startswith(f"[SFBATCH_SERVER_DOWN] no job server answers at http://127.0.0.1:{nobody.port}")
     assert "sfbatch server" in done.stderr
 
@@ -249,7 +289,11 @@ def test_a_wrong_token_is_told_at_once(live, tmp_path):
 
 
 def test_every_command_shows_an_example():
-    for arguments in (["submit"], *(["jobs", verb] for verb in ("list", "show", "logs", "kill", "rerun")), ["jobs"]):
+    for arguments in (
+        ["submit"],
+        *(["jobs", verb] for verb in ("list", "show", "logs", "files", "kill", "rerun")),
+        ["jobs"],
+    ):
         done = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200"})
         assert f"sfbatch {' '.join(arguments)}" in done.stdout.partition("Example:")[2], arguments
 

@@ -43,6 +43,7 @@ def test_a_stranger_is_asked_for_a_token_and_comes_back_to_where_they_wanted(liv
     form = requests.get(f"{live.url}/", headers=HTML, timeout=10)
     assert form.status_code == 200
     assert 'type="password"' in form.text
+    assert f"{live.home}/jobs/token" in form.text
     answer = requests.post(
         f"{live.url}/login", {"token": live.token, "next": "/clusters"}, headers=ours(live), timeout=10, allow_redirects=False
     )  # fmt: skip
@@ -201,6 +202,12 @@ def test_a_job_has_its_timeline_its_place_its_batches_and_its_log(live, browser)
     assert re.search(r"<pre[^>]*>out\n</pre>", text)
     assert "Kill" not in text
     assert "Run again" in text
+    job_id = live.submit(["-c", "exit 3"], retries=1, retryDelay=0)
+    live.ended(job_id)
+    text = re.sub(r"(\s*<[^>]*>\s*)+", " ", page(live, browser, f"/jobs/{job_id}"))
+    assert "attempt 2, exit code 3" in text
+    assert "for the 2. time" in text
+    assert "in the queue" not in text
 
 
 def test_a_long_log_is_shown_from_near_its_end(live, browser):

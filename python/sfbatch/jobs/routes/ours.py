@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from sfbatch.jobs import jobs
-from sfbatch.jobs.accept import Sender
+from sfbatch.jobs.accept import ATTACHMENTS, Sender
 from sfbatch.jobs.answer import Json, done
 from sfbatch.jobs.batches import batches
 from sfbatch.jobs.body import read_json, validate
@@ -20,8 +20,7 @@ from sfbatch.jobs.queue import Load
 from sfbatch.jobs.requests import JobRequest
 from sfbatch.jobs.rerun import rerun
 from sfbatch.jobs.routes import schema
-from sfbatch.jobs.selection import choices, least_loaded
-from sfbatch.jobs.states import MSG_NO_MATCH
+from sfbatch.jobs.selection import choices, least_loaded, no_match
 
 routes = APIRouter(tags=["jobs"])
 
@@ -45,9 +44,9 @@ def _routed(server: Server, asked: JobRequest) -> dict[str, Any]:
         criteria = [criterion.tags for criterion in asked.clusterCriterias]
         candidates = choices(connection, criteria, asked.commandCriteria)
         running = Load.count(connection, server.dispatcher.server_id).by_cluster
-    first = least_loaded(candidates, running)
-    if first is None:
-        raise precondition(MSG_NO_MATCH)
+        first = least_loaded(candidates, running)
+        if first is None:
+            raise precondition(no_match(connection, criteria, asked.commandCriteria))
     shown = [
         {
             "clusterId": choice.cluster_id,
@@ -68,6 +67,13 @@ def again(request: Request, job_id: str) -> Response:
     new_id = rerun(server_of(request), job_id, sender_of(request))
     server_of(request).dispatcher.wake()
     return done(HTTPStatus.ACCEPTED, api_url(request, "jobs", new_id))
+
+
+@routes.get("/api/v3/jobs/{job_id}/attachments", name="get what came with a job")
+def attached(request: Request, job_id: str) -> Response:
+    """Name, size and SHA-256 of each file, as it was sent."""
+    with server_of(request).database.read() as connection:
+        return Json(jobs.get(connection, job_id).request.get(ATTACHMENTS, []))
 
 
 @routes.get("/api/v3/jobs/{job_id}/batches", name="get what a job published")

@@ -24,6 +24,7 @@ from sfbatch.jobs.problem import Problem, not_found
 from sfbatch.jobs.rerun import rerun
 from sfbatch.jobs.routes.ours import batches_of, sender_of
 from sfbatch.jobs.states import FINAL, UNFINISHED
+from sfbatch.jobs.tokens import FILE
 from sfbatch.jobs.web import session, show
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def clusters(request: Request) -> Response:
 @routes.get(session.LOGIN)
 def login(request: Request) -> Response:
     """Ask for the token."""
-    return _page(request, "login.html", next=session.local(request.query_params.get("next", "")), wrong=False)
+    return _login(request, session.local(request.query_params.get("next", "")), wrong=False)
 
 
 @routes.post(session.LOGIN)
@@ -138,7 +139,7 @@ async def check_token(request: Request) -> Response:
     form: FormData = await request.form(max_files=0, max_fields=4)
     token, there = str(form.get("token", "")).strip(), session.local(str(form.get("next", "")))
     if await run_in_threadpool(server_of(request).authority.identify, f"Bearer {token}") is None:
-        answer = _page(request, "login.html", next=there, wrong=True)
+        answer = _login(request, there, wrong=True)
         answer.status_code = HTTPStatus.FORBIDDEN
         return answer
     answer = _to(request, there)
@@ -168,6 +169,13 @@ def problem_page(request: Request, problem: Problem) -> Response:
     answer = _page(request, "problem.html", problem=problem)
     answer.status_code = problem.status
     return answer
+
+
+def _login(request: Request, there: str, wrong: bool) -> Response:
+    """Where the first token lies is told on this machine alone: the path may name a user."""
+    settings = server_of(request).settings
+    where = settings.directory if settings.is_loopback else "SFBATCH_HOME/jobs"
+    return _page(request, "login.html", next=there, wrong=wrong, token_file=f"{where}/{FILE}")
 
 
 def _page(request: Request, template: str, **values: Any) -> Response:

@@ -75,11 +75,18 @@ def timeline(row: Any) -> dict[str, Any]:
     waited = BAR_WIDTH * min(max(began - row.created_ms, 0), whole) // whole
     events = [
         ("submitted", row.created_ms, ""),
-        ("started", row.started_ms, f"after {span((row.started_ms or 0) - row.created_ms)} in the queue"),
+        ("started", row.started_ms, _before(row)),
         ("kill asked for", row.kill_requested_ms, ""),
         ("ended", row.finished_ms, f"after {span(end - began)}" if row.started_ms else ""),
     ]
     return {"waited": waited, "ran": BAR_WIDTH - waited, "events": [event for event in events if event[1]]}
+
+
+def _before(row: Any) -> str:
+    """How long it waited; of a retry that is not known any more: it waited, ran, and waited again."""
+    if row.attempt > 1:
+        return f"for the {row.attempt}. time"
+    return f"after {span((row.started_ms or 0) - row.created_ms)} in the queue"
 
 
 def tail(directory: Path, stream: str) -> dict[str, Any]:
