@@ -215,6 +215,9 @@ def _check_names(asked: JobRequest, attachments: Sequence[Attachment]) -> None:
             raise precondition(message)
     if len({name.casefold() for name in names}) < len(names):
         raise precondition("Two attachments have the same name")
+    for name in asked.pythonPath:
+        if name not in names or ":" in name:
+            raise precondition(f"pythonPath: there is no attachment {name!r}, or it has a colon")
     for address in (*asked.dependencies, *asked.configs):
         if base_name(address) in names:
             message = f"{address} would take the place of the attachment {base_name(address)}: rename one of the two"

@@ -109,19 +109,27 @@ def remove(connection: Connection, kind: Kind, resource_id: str) -> None:
 def children(connection: Connection, kind: Kind, resource_id: str, statuses: Sequence[str] = ()) -> list[Resource]:
     """A cluster's commands or a command's applications, in order. Raises Problem 404."""
     get(connection, kind, resource_id)
-    child = CHILDREN[kind.name]
-    query = select(resources).join(links, and_(links.c.child_id == resources.c.id, links.c.kind == kind.name))
-    query = query.where(resources.c.kind == child.name, links.c.parent_id == resource_id).order_by(links.c.position)
-    return with_tags(connection, child, connection.execute(_of_status(query, statuses)))
+    here, there = links.c.parent_id == resource_id, links.c.child_id
+    return _linked(connection, CHILDREN[kind.name], kind, here, there, links.c.position, statuses)
 
 
 def parents(connection: Connection, kind: Kind, resource_id: str, statuses: Sequence[str] = ()) -> list[Resource]:
     """A command's clusters or an application's commands. Raises Problem 404."""
     get(connection, kind, resource_id)
     parent = PARENTS[kind.name]
-    query = select(resources).join(links, and_(links.c.parent_id == resources.c.id, links.c.kind == parent.name))
-    query = query.where(resources.c.kind == parent.name, links.c.child_id == resource_id).order_by(resources.c.id)
-    return with_tags(connection, parent, connection.execute(_of_status(query, statuses)))
+    here, there = links.c.child_id == resource_id, links.c.parent_id
+    return _linked(connection, parent, parent, here, there, resources.c.id, statuses)
+
+
+def _linked(
+    connection: Connection, wanted: Kind, linking: Kind, here: Any, there: Any, order: Any, statuses: Sequence[str]
+) -> list[Resource]:
+    """The resources at the other end of links; `linking` is the kind whose links they are."""
+    query = select(resources).join(links, and_(there == resources.c.id, links.c.kind == linking.name, here))
+    query = query.where(resources.c.kind == wanted.name).order_by(order)
+    if statuses:
+        query = query.where(resources.c.status.in_(statuses))
+    return with_tags(connection, wanted, connection.execute(query))
 
 
 def set_children(connection: Connection, kind: Kind, resource_id: str, ids: Sequence[str]) -> None:
@@ -174,7 +182,3 @@ def _is(kind: Kind, resource_id: str) -> Any:
 
 def _tags_of(kind: Kind, resource_id: str) -> Any:
     return and_(resource_tags.c.kind == kind.name, resource_tags.c.id == resource_id)
-
-
-def _of_status(query: Any, statuses: Sequence[str]) -> Any:
-    return query.where(resources.c.status.in_(statuses)) if statuses else query

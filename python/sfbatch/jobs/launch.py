@@ -93,6 +93,7 @@ def _environment(
         "GENIE_COMMAND_DIR": f"{here}/genie/command/{file_name(command['id'])}",
         "GENIE_APPLICATION_DIR": f"{here}/genie/applications",
         **_writable(cluster, command),
+        **({"PYTHONPATH": ":".join(f"{here}/{name}" for name in request.pythonPath)} if request.pythonPath else {}),
     }
 
 

@@ -17,7 +17,7 @@ from sfbatch.errors import SfBatchError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SPARK_SUBMIT = "type:spark-submit"
+SPARK_SUBMIT, PYTHON = "type:spark-submit", "type:python"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # in every archive, so that the same files make the same bytes
 
@@ -66,6 +66,11 @@ def pack(
         options += ["--conf", f"{key}={value}"]
     for option, paths in (("--py-files", py_files), ("--jars", jars)):
         names = [_attached(parcel, each, option) for each in paths]
+        if names and option == "--py-files" and PYTHON in criteria:  # python itself has no such option
+            if remote := [each for each in names if each not in parcel.files]:
+                raise _bad(f"--py-files: python takes files of this machine alone, not {remote[0]}")
+            fields = {**fields, "pythonPath": [each for each in names if not each.endswith(".py")]}  # those lie beside
+            continue
         options += [option, ",".join(names)] if names else []
     if options and SPARK_SUBMIT not in criteria:
         raise _bad(f"{options[0]} is spark-submit's, not of {', '.join(criteria)}: leave it out, or use --file")

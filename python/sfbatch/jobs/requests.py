@@ -159,6 +159,7 @@ class JobRequest(Described):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     retries: Annotated[int, Field(ge=0, le=10)] = 0  # how often it runs again after it failed or was lost
     retryDelay: Annotated[int, Field(ge=0, le=24 * 3600)] = 10  # noqa: N815 - seconds before the first retry
+    pythonPath: Tags = Field(default_factory=list)  # noqa: N815 - attachments that Python looks for modules in
     pythonEnvironment: Text | None = None  # noqa: N815 - an attached requirements.txt or uv.lock
 
     @model_validator(mode="after")

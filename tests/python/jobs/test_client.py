@@ -220,6 +220,20 @@ def test_a_directory_becomes_the_same_archive_each_time_without_what_is_hidden(t
     assert zipfile.ZipFile(BytesIO(first)).namelist() == ["pkg/__init__.py", "pkg/a.py"]
 
 
+def test_a_python_job_finds_the_modules_that_go_along(api, tmp_path):
+    (tmp_path / "lib/pkg").mkdir(parents=True)
+    (tmp_path / "lib/pkg/__init__.py").write_text("ANSWER = 42")
+    (tmp_path / "beside.py").write_text("MORE = 1")
+    path = tmp_path / "job.py"
+    path.write_text("import beside, pkg; print(pkg.ANSWER + beside.MORE)")
+    modules = [tmp_path / "lib", tmp_path / "beside.py"]
+    job = sfbatch.jobs.submit(path, command="python", py_files=modules, api=api)
+    job.wait(30)
+    assert job.log() == "43\n"
+    with pytest.raises(SfBatchError, match="python takes files of this machine alone, not s3://b/x.zip"):
+        sfbatch.jobs.submit(path, command="python", py_files=["s3://b/x.zip"], api=api)
+
+
 def test_requirements_go_along_and_a_lock_file_with_its_project(tmp_path, script):
     for name in ("requirements.txt", "uv.lock", "pyproject.toml"):
         (tmp_path / name).write_text("")

@@ -15,9 +15,11 @@ from sfbatch.jobs.context import server_of
 from sfbatch.jobs.kinds import CHILDREN, KINDS, PARENTS, Kind
 from sfbatch.jobs.problem import not_found, precondition
 from sfbatch.jobs.routes import schema
-from sfbatch.jobs.routes.resources import in_list
+from sfbatch.jobs.routes.resources import in_list, statuses
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from sqlalchemy import Connection
 
 GONE = HTTPStatus.NO_CONTENT
@@ -46,13 +48,7 @@ def lists(kind: Kind, name: str) -> APIRouter:
         await run_in_threadpool(work)
         return done(GONE)
 
-    @routes.post("", status_code=GONE, openapi_extra=BODY, name=f"add {name} of {kind.one}")
-    async def add(request: Request, resource_id: str) -> Response:
-        return await change(request, resource_id, keep=True)
-
-    @routes.put("", status_code=GONE, openapi_extra=BODY, name=f"replace {name} of {kind.one}")
-    async def replace(request: Request, resource_id: str) -> Response:
-        return await change(request, resource_id, keep=False)
+    _changing(routes, kind, name, change)
 
     @routes.get("", name=f"get {name} of {kind.one}")
     def get(request: Request, resource_id: str) -> Response:
@@ -96,21 +92,13 @@ def children(kind: Kind) -> APIRouter:
         await run_in_threadpool(work)
         return done(GONE)
 
-    @routes.post("", status_code=GONE, openapi_extra=BODY, name=f"add {child.name} of {kind.one}")
-    async def add(request: Request, resource_id: str) -> Response:
-        """Append, keeping the order."""
-        return await change(request, resource_id, keep=True)
-
-    @routes.put("", status_code=GONE, openapi_extra=BODY, name=f"replace {child.name} of {kind.one}")
-    async def replace(request: Request, resource_id: str) -> Response:
-        """Put exactly these, in this order."""
-        return await change(request, resource_id, keep=False)
+    _changing(routes, kind, child.name, change)
 
     @routes.get("", name=f"get {child.name} of {kind.one}")
     def get(request: Request, resource_id: str) -> Response:
         """In order; `status` may be given more than once."""
         with server_of(request).database.read() as connection:
-            found = catalog.children(connection, kind, resource_id, _statuses(request, child))
+            found = catalog.children(connection, kind, resource_id, statuses(child, request.query_params))
         return Hal([in_list(request, child, resource) for resource in found])
 
     @routes.delete("", status_code=GONE, name=f"remove all {child.name} of {kind.one}")
@@ -140,17 +128,24 @@ def parents(kind: Kind) -> APIRouter:
     @routes.get("", name=f"get {parent.name} of {kind.one}")
     def get(request: Request, resource_id: str) -> Response:
         with server_of(request).database.read() as connection:
-            found = catalog.parents(connection, kind, resource_id, _statuses(request, parent))
+            found = catalog.parents(connection, kind, resource_id, statuses(parent, request.query_params))
         return Hal([in_list(request, parent, resource) for resource in found])
 
     return routes
 
 
-def _statuses(request: Request, kind: Kind) -> list[str]:
-    states = [text.upper() for text in request.query_params.getlist("status") if text]
-    if any(state not in kind.statuses for state in states):
-        raise precondition(f"Unacceptable {kind.one} status. Must be one of {{{', '.join(kind.statuses)}}}")
-    return states
+def _changing(routes: APIRouter, kind: Kind, name: str, change: Callable[..., Awaitable[Response]]) -> None:
+    """`change` adds to a list, or puts another in its place."""
+
+    @routes.post("", status_code=GONE, openapi_extra=BODY, name=f"add {name} of {kind.one}")
+    async def add(request: Request, resource_id: str) -> Response:
+        """Append, keeping the order."""
+        return await change(request, resource_id, keep=True)
+
+    @routes.put("", status_code=GONE, openapi_extra=BODY, name=f"replace {name} of {kind.one}")
+    async def replace(request: Request, resource_id: str) -> Response:
+        """Put exactly these, in this order."""
+        return await change(request, resource_id, keep=False)
 
 
 ROUTERS = [

@@ -159,12 +159,17 @@ def _patched(before: dict[str, Any], operations: Any) -> Any:
         raise bad_request(f"No valid JSON Patch: {error}") from None
 
 
-def _where(kind: Kind, query: QueryParams) -> list[Any]:
-    where = [resources.c.kind == kind.name]
+def statuses(kind: Kind, query: QueryParams) -> list[str]:
+    """The states asked for. Raises Problem 412 for one that the kind has not."""
     states = [text.upper() for text in query.getlist("status") if text]
     if any(state not in kind.statuses for state in states):
         raise precondition(f"Unacceptable {kind.one} status. Must be one of {{{', '.join(kind.statuses)}}}")
-    if states:
+    return states
+
+
+def _where(kind: Kind, query: QueryParams) -> list[Any]:
+    where = [resources.c.kind == kind.name]
+    if states := statuses(kind, query):
         where.append(resources.c.status.in_(states))
     for tag in filter(None, query.getlist("tag")):
         tagged = and_(resource_tags.c.kind == kind.name, resource_tags.c.tag == tag)
