@@ -44,7 +44,8 @@ class Impatient(H11Protocol):
         super().connection_made(transport)
         self._heard_s = self.loop.time()
         if len(self.connections) > most():
-            silent = [each for each in self.connections if isinstance(each, Impatient) and each._waits_for_client]
+            others = [each for each in self.connections if isinstance(each, Impatient)]
+            silent = [each for each in others if each._waits_for_client and not each.transport.is_closing()]
             min(silent, key=lambda each: each._heard_s).transport.abort()
         self._wait()
 

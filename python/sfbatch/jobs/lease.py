@@ -6,6 +6,7 @@ another's nonce there has been replaced, and touches no job any more.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LEASE_MS = 30_000
 LOOK_EVERY_S = 0.5
+log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -34,6 +36,7 @@ class Lease:
         self._database, self.server_id = database, server_id
         self._nonce = secrets.token_hex(16)
         self._place = {"host": socket.gethostname()[:255], "directory": str(directory.resolve())[:1024]}
+        self._mine = (servers.c.id == server_id, servers.c.nonce == self._nonce)
         self._renewed_ms = 0
 
     def take(self) -> None:
@@ -50,11 +53,14 @@ class Lease:
                 if row is None or here or row.nonce is None or row.alive_until_ms <= now_ms():
                     self._write(connection, row)
                     return
-            first = first or row
+            where = f"{row.host} (process {row.process_id}) in {row.directory}"
+            if first is None:
+                first = row
+                log.warning("this server's id was held just now by a server on %s: waiting for its end", where)
             if (row.nonce, row.alive_until_ms) != (first.nonce, first.alive_until_ms):
                 message = (
-                    f"a server with this one's id runs on {row.host} in {row.directory}. If {self._place['directory']} "
-                    "is a copy of that, delete `server-id` in the copy: its jobs are the other one's."
+                    f"a server with this one's id runs on {where}. If {self._place['directory']} is a copy of that, "
+                    "delete `server-id` in the copy: its jobs are the other one's."
                 )
                 raise ServerError("SFBATCH_SERVER_REFUSED", message)
             time.sleep(LOOK_EVERY_S)
@@ -70,15 +76,17 @@ class Lease:
     def renew(self) -> None:
         """Hold it for longer, when it is time to. Raises ServerError SFBATCH_SERVER_REFUSED."""
         if now_ms() - self._renewed_ms > LEASE_MS // 3:
+            now = now_ms()
+            longer = update(servers).where(*self._mine).values(alive_until_ms=now + LEASE_MS)
             with self._database.write() as connection:
-                self.check(connection)
-                self._write(connection, True)
+                if not connection.execute(longer).rowcount:
+                    self.check(connection)
+            self._renewed_ms = now
 
     def give_back(self) -> None:
         """Let a successor, wherever it is, begin at once."""
-        mine = (servers.c.id == self.server_id, servers.c.nonce == self._nonce)
         with self._database.write() as connection:
-            connection.execute(update(servers).where(*mine).values(alive_until_ms=now_ms()))
+            connection.execute(update(servers).where(*self._mine).values(alive_until_ms=now_ms()))
 
     def _write(self, connection: Connection, there: Any) -> None:
         now = now_ms()

@@ -50,19 +50,19 @@ def _usable_id(value: str | None) -> str | None:
 def _storable(value: Any) -> Any:
     try:
         json.dumps(value, allow_nan=False)
-        _without_nul(value)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     return value
 
 
-def _without_nul(value: Any) -> None:
-    """No database takes one, and no process."""
+def _tellable(value: Any) -> Any:
+    """What jobs are told of it by their environment can hold no NUL."""
     if isinstance(value, str):
         _written(value)
     elif isinstance(value, (dict, list)):
         for each in (*value, *value.values()) if isinstance(value, dict) else value:
-            _without_nul(each)
+            _tellable(each)
+    return value
 
 
 def _email(value: str | None) -> str | None:
@@ -119,6 +119,7 @@ class Command(Described):
 
     status: Literal["ACTIVE", "DEPRECATED", "INACTIVE"]
     executable: Annotated[str, Field(max_length=PATH), AfterValidator(_written), AfterValidator(_not_blank)]
+    metadata: Annotated[Any, AfterValidator(_storable), AfterValidator(_tellable)] = None
     checkDelay: Annotated[int, Field(ge=1, le=MOST_INT)]  # noqa: N815
     memory: Annotated[int, Field(ge=1, le=MOST_INT)] | None = None
 
@@ -132,6 +133,7 @@ class Cluster(Described):
     """Where jobs run. `metadata.sfbatch` holds what Genie has no field for: see `sfbatch.jobs.queue.limits`."""
 
     status: Literal["UP", "OUT_OF_SERVICE", "TERMINATED"]
+    metadata: Annotated[Any, AfterValidator(_storable), AfterValidator(_tellable)] = None
 
 
 class Criterion(BaseModel):
