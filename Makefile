@@ -49,13 +49,18 @@ test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on
 test-s3-%:
 	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
 
-test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9 and 4.0.1 with PostgreSQL (8 minutes)
-	$(call say,Hive metastore 2.3.9 on PostgreSQL)
-	cd tests/python
-	SFBATCH_TEST_METASTORE=2.3.9 ../../.venv/spark-3.5/bin/python -m pytest -n 2 --dist loadfile -c pytest.ini metastores \
-	  test_lock_and_late.py test_concurrency.py test_golden.py test_create.py $(PYTEST)
-	printf '\033[1m== Hive metastore 4.0.1 on PostgreSQL\033[0m\n'
-	SFBATCH_TEST_METASTORE=4.0.1 ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini metastores $(PYTEST)
+test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9, 3.1.3 and 4.0.1 with PostgreSQL and MariaDB (20 minutes)
+	@cd tests/python
+	failed=0
+	run() {
+	  printf '\033[1m== Hive metastore %s\033[0m\n' "$$1"
+	  SFBATCH_TEST_METASTORE="$$1" ../../.venv/spark-3.5/bin/python -m pytest -n 2 --dist loadfile -c pytest.ini metastores $${@:2} $(PYTEST) || failed=1
+	}
+	sessions="test_lock_and_late.py test_concurrency.py test_golden.py test_create.py"
+	run 2.3.9-postgres $$sessions
+	run 3.1.3-mariadb $$sessions
+	for metastore in 2.3.9-mariadb 3.1.3-postgres 4.0.1-postgres 4.0.1-mariadb; do run $$metastore; done
+	exit $$failed
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
@@ -122,7 +127,7 @@ build/.s3: build.sbt
 	touch $@
 
 build/.metastores: build.sbt
-	$(call say,fetching Hive's metastore 4.0.1 and the PostgreSQL driver)
+	$(call say,fetching Hive's metastores 3.1.3 and 4.0.1 and two JDBC drivers)
 	project/sbt metastores/parts
 	touch $@
 
