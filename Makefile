@@ -121,6 +121,11 @@ build/.s3: build.sbt
 	project/sbt +s3/classPath
 	touch $@
 
+build/.s3proxy: build.sbt
+	$(call say,fetching s3proxy\, an S3 server)
+	project/sbt s3proxy/classPath
+	touch $@
+
 build/.metastores: build.sbt
 	$(call say,fetching Hive's metastore 4.0.1 and the PostgreSQL driver)
 	project/sbt metastores/parts

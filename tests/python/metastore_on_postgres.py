@@ -19,13 +19,13 @@ SCHEMA = {
 
 
 class MetastoreOnPostgres:
-    """`.uri`, `.warehouse`, `.pid`; `stop` and `start` keep the port and the tables."""
+    """`.uri`, `.warehouse`, `.pid`; `stop` and `start` keep the port and the tables. `jars`, `settings`: of a file system it is to know."""
 
-    def __init__(self, version, folder):
+    def __init__(self, version, folder, jars=(), settings=()):
         assert PARTS.exists(), "run `make build/.metastores`"
         parts = PARTS.read_text().split()
         (release,) = (part for part in parts if part.endswith(".tar.gz"))
-        jars = [part for part in parts if part.endswith(".jar")]
+        jars = [*(part for part in parts if part.endswith(".jar")), *jars]
         with tarfile.open(release) as archive:
             archive.extractall(folder, filter="data")
         self.folder = folder
@@ -34,7 +34,7 @@ class MetastoreOnPostgres:
         self.uri, self.warehouse = f"thrift://127.0.0.1:{self.port}", str(folder / "warehouse")
         for script in SCHEMA[version]:
             self.postgres.run(folder / RELEASE / f"scripts/metastore/upgrade/postgres/{script}.postgres.sql")
-        self._configure()
+        self._configure(settings)
         spark = installed_spark().jars
         with_spark = sorted(str(path) for path in spark.glob("*.jar"))
         if version == "4.0.1":
@@ -46,7 +46,7 @@ class MetastoreOnPostgres:
         self._command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", class_path]
         self._command += ["org.apache.hadoop.hive.metastore.HiveMetaStore", "-p", str(self.port)]
 
-    def _configure(self):
+    def _configure(self, more):
         settings = {
             "javax.jdo.option.ConnectionURL": f"jdbc:postgresql://127.0.0.1:{self.postgres.port}/postgres",
             "javax.jdo.option.ConnectionDriverName": "org.postgresql.Driver",
@@ -57,6 +57,7 @@ class MetastoreOnPostgres:
             "hive.async.log.enabled": "false",
             "metastore.task.threads.always": "org.apache.hadoop.hive.metastore.events.EventCleanerTask",
             "metastore.expression.proxy": "org.apache.hadoop.hive.metastore.DefaultPartitionExpressionProxy",
+            **dict(more),
         }
         rows = "".join(
             f"<property><name>{name}</name><value>{escape(value)}</value></property>"
