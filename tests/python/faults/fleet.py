@@ -26,7 +26,7 @@ class WriterProcess:
     def __init__(self, number, folder, conf_dir):
         self._folder, self._number, self._conf_dir = folder, number, conf_dir
         self.ledger = folder / f"writer-{number}.jsonl"
-        self._process, self.starts, self.deaths = None, 0, 0
+        self._process, self.owed, self.deaths = None, [], 0
 
     def do(self, op, kill_after_s=None):
         if self._process is None:
@@ -49,7 +49,6 @@ class WriterProcess:
         return answer
 
     def _start(self):
-        self.starts += 1
         # The options of the tests' other JVMs name another archive of classes.
         env = {**os.environ, "SPARK_SUBMIT_OPTS": "", "SPARK_CONF_DIR": str(self._conf_dir), "SFBATCH_USER": f"writer-{self._number}"}
         answers, from_child = os.pipe()  # on stdout the JVM says what it likes
@@ -60,8 +59,7 @@ class WriterProcess:
             )  # fmt: skip
         os.close(from_child)
         self._answers = os.fdopen(answers)
-        while self._line(PATIENCE_S) != "ready":
-            assert self._process.poll() is None, f"writer {self._number} did not start: see its log"
+        assert self._line(PATIENCE_S) == "ready", f"writer {self._number} did not start: see its log"
 
     def _line(self, timeout_s):
         """A line without its end; "" when the process is gone, None when the time is over."""
@@ -93,9 +91,9 @@ class Fleet:
         self._usual = deque([5.0], maxlen=60)
         self._lock = threading.Lock()
 
-    def run(self, plan):
+    def run(self, plan, until):
         self._threads = [
-            threading.Thread(target=self._work, args=pair, daemon=True)
+            threading.Thread(target=self._work, args=(*pair, until), daemon=True)
             for pair in zip(self.writers, plan, strict=True)
         ]
         for thread in self._threads:
@@ -105,23 +103,26 @@ class Fleet:
     def running(self):
         return any(thread.is_alive() for thread in self._threads)
 
-    def _work(self, writer, ops):
+    def _work(self, writer, ops, until):
         try:
             for op in ops:
-                self._one(writer, op)
+                if time.monotonic() < until:
+                    self._one(writer, op)
         except Exception as error:
             self.errors.append(error)
 
     def _one(self, writer, op):
+        if op["killed"] is not None:
+            writer.owed.append(op["killed"])
         for attempt in range(1, TRIES + 1):
-            kill_after_s = None
-            if attempt == 1 and op["killed"] is not None:
-                kill_after_s = op["killed"] * statistics.median(self._usual)
+            # A write that was over before its kill came leaves the kill to the next one.
+            kill_after_s = writer.owed[0] * statistics.median(self._usual) if writer.owed and attempt == 1 else None
             began = time.monotonic()
             answer = writer.do({**op, "attempt": f"{op['id']}.{attempt}"}, kill_after_s)
             with self._lock:
                 if answer == "killed":
                     self.kills += 1
+                    writer.owed.pop(0)
                 else:
                     self._usual.append(time.monotonic() - began)
                     self.took_s.append(time.monotonic() - began)

@@ -25,6 +25,8 @@ PER_MILLE = {
     "lock": {"cut": 10, "lose": 20, "late": 10},
     "other": {"cut": 3, "lose": 3},
 }
+#: Every so many seconds, for so many, so many times as often.
+STORM = {"every_s": 110, "lasts_s": 8, "times": 8}
 
 
 class FaultyMetastore(Proxy):
@@ -38,8 +40,9 @@ class FaultyMetastore(Proxy):
 
     def _fault(self, call):
         kind = "change" if call in CHANGES else "lock" if call == "lock" else "other"
+        storm = time.monotonic() % STORM["every_s"] < STORM["lasts_s"]
         with self._lock:
-            throw = self._dice.uniform(0, 1000)
+            throw = self._dice.uniform(0, 1000) / (STORM["times"] if storm else 1)
         found = None
         for fault, share in PER_MILLE[kind].items():
             throw -= share

@@ -39,6 +39,6 @@ def plan(seed, writes, kills, writers, database):
         writer = number % writers
         if kind == "once":
             op |= {"kind": "append", "txnAppId": f"writer-{writer}", "txnVersion": number}
-        op["killed"] = dice.uniform(0, 1.1) if number in killed else None
+        op["killed"] = dice.uniform(0, 1) if number in killed else None
         made[writer].append(op)
     return made

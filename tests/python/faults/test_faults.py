@@ -5,6 +5,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import statistics
@@ -36,6 +37,7 @@ JARS = BUILD / f"s3-{installed_spark().line}.classpath"
 WRITES = int(os.environ.get("SFBATCH_TEST_WRITES", "60"))
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", WRITES // 10))
 SEED = int(os.environ.get("SFBATCH_TEST_SEED", "1"))
+MINUTES = float(os.environ.get("SFBATCH_TEST_MINUTES", "120"))  # no write begins later
 WRITERS = 8
 RESTARTS = max(1, WRITES // 125)
 DB = "faults"
@@ -79,6 +81,8 @@ def ours(metastore_uri, options):
         "spark.jars": str(jar_path()),
         "spark.sql.extensions": EXTENSION,
         "spark.sql.catalog.spark_catalog": CATALOG,
+        "spark.sql.codegen.wholeStage": "false",  # nothing is compiled in a JVM that lives a minute
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.hadoop.hive.metastore.uris": metastore_uri,
         "spark.hadoop.hive.metastore.client.socket.timeout": "30s",
         "spark.hadoop.sfbatch.lock.heartbeat-ms": "1000",
@@ -101,7 +105,7 @@ class Reader:
         self._thread.start()
 
     def _run(self):
-        while not self._ended.wait(0.1):
+        while not self._ended.wait(0.5):
             for table, (_, partitioned) in TABLES.items():
                 try:
                     with checker.Metastore(self._uri) as client:
@@ -135,7 +139,7 @@ def test_writes_under_faults(tmp_path, capsys):
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("s3_faults.py")), store.endpoint, str(port), str(SEED)]
     s3_faults = subprocess.Popen([*command, str(tmp_path / "s3_faults.json")])
-    writers = None
+    writers, kept = None, True
     try:
         with FaultyMetastore(metastore.uri, SEED) as proxy:
             writers = prepared_fleet(tmp_path, metastore, proxy, f"http://127.0.0.1:{port}")
@@ -157,20 +161,23 @@ def test_writes_under_faults(tmp_path, capsys):
         s3_faults.terminate()
         s3_faults.wait()
         say("the truth")
+        (tmp_path / "seen.pickle").write_bytes(pickle.dumps((reader.reads, proxy.late, proxy.met)))
         report, found = judged(tmp_path, store, metastore, writers, reader, proxy, restarts)
         report["seconds"] = round(time.monotonic() - seconds)
         BUILD.mkdir(exist_ok=True)
         (BUILD / "faults.json").write_text(json.dumps(report, indent=1) + "\n")
         say(json.dumps(report["outcomes"]))
-        assert not found, "\n".join(found[:50])
+        assert not found, f"{place} and {tmp_path} are kept; " + "\n".join(found[:50])
+        kept = False
     finally:
         s3_faults.kill()
         if writers:
             writers.close()
         metastore.close()
         store.close()
-        shutil.rmtree(place)
-        shutil.rmtree(f"{place}-postgres")
+        if not kept:
+            shutil.rmtree(place)
+            shutil.rmtree(f"{place}-postgres")
 
 
 def prepared_fleet(folder, metastore, proxy, endpoint):
@@ -193,7 +200,7 @@ def prepared_fleet(folder, metastore, proxy, endpoint):
 
 def under_faults(writers, metastore, say):
     """All writes; the metastore is killed and started again in between. How often."""
-    writers.run(plan(SEED, WRITES, KILLS, WRITERS, DB))
+    writers.run(plan(SEED, WRITES, KILLS, WRITERS, DB), time.monotonic() + 60 * MINUTES)
     restarts, told = 0, 0
     while writers.running:
         time.sleep(1)
@@ -226,7 +233,7 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
     ledger = ledger_of(writers, folder)
     ops = {op["id"]: op for one in plan(SEED, WRITES, KILLS, WRITERS, DB) for op in one}
     late = late_changes(proxy)
-    found, tables, reads, explained = [], {}, 0, 0
+    found, tables, expected, reads, explained = [], {}, {}, 0, 0
     for table, (_, partitioned) in TABLES.items():
         found += [f"{table}: {line}" for line in checker.problems(metastore.uri, DB, table, mirror)]
         first = {"id": 0, "kind": "append", "table": f"{DB}.{table}", "rows": {DAYS[0] if partitioned else "": 1}}
@@ -240,14 +247,14 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
             "versions": len(truth.entries), "aborted": len(truth.aborted), "rows": sum(map(len, last.values())),
             "operations": dict(Counter(entry["operation"] for entry in truth.entries)),
         }  # fmt: skip
-        expected = sorted([op, k, *values] for values, rows in last.items() for op, k in rows)
-        found += stock_differs(folder, store, metastore, table, expected)
+        expected[table] = [[op, k, *values] for values, rows in last.items() for op, k in rows]
+    found += stock_differs(folder, store, metastore, expected)
     said = Counter(one["code"] if one["says"] == "failed" else one["says"] for one in ledger.values())
     others = Counter(one["text"][:160] for one in ledger.values() if one["says"] == "failed" and one["code"] == "OTHER")
     if any(writer.deaths for writer in writers.writers):
         found.append("a writer died by itself: see its log")
     report = {
-        "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": WRITES, "attempts": len(ledger), "kills": writers.kills,
+        "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(ledger), "kills": writers.kills,
         "metastore_restarts": restarts, "outcomes": dict(said.most_common()), "spark_errors": dict(others.most_common(12)), "tables": tables,
         "states_seen_by_readers": reads, "of_which_by_a_late_call": explained, "median_s": round(statistics.median(writers.took_s), 2),
         "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": len(proxy.late),
@@ -276,13 +283,13 @@ def late_changes(proxy):
     return late
 
 
-def stock_differs(folder, store, metastore, table, expected):
-    """What a stock Spark reads in the end, against what the journal and the writers' intents say."""
-    conf = folder / "conf" / f"stock-{table}"
-    stock = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(conf, store.endpoint))})
+def stock_differs(folder, store, metastore, expected):
+    """What a stock Spark reads in the end, against what the journal and the writers' intents say; `expected`: table -> rows."""
+    stock = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(folder / "conf" / "stock", store.endpoint))})
     try:
-        seen = sorted(stock.sql(f"SELECT * FROM {DB}.{table}"))
+        for table, rows in expected.items():
+            seen = sorted(stock.sql(f"SELECT * FROM {DB}.{table}"))
+            if seen != sorted(rows):
+                yield f"{table}: a stock session reads {len(seen)} rows, not the {len(rows)} there must be"
     finally:
         stock.close()
-    if seen != expected:
-        yield f"{table}: a stock session reads {len(seen)} rows, not the {len(expected)} there must be"
