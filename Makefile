@@ -66,9 +66,13 @@ test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
 	.venv/jobs/bin/python -m pytest -n 2 --dist loadfile -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
-test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
+test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metastores ## 200 kills of a driver; 1,000 writes by 8 writers, 100 killed, while S3 and the metastore fail (an hour)
 	$(call say,200 kills at random moments)
-	SFBATCH_TEST_KILLS=200 .venv/spark-3.5/bin/python -m pytest -c tests/python/pytest.ini tests/python -k random_moments -s $(PYTEST)
+	cd tests/python
+	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-200} ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini test_kill.py -k random_moments -s $(PYTEST)
+	printf '\033[1m== 1,000 writes by 8 writers under faults of S3 and of the metastore\033[0m\n'
+	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-100} SFBATCH_TEST_WRITES=$${SFBATCH_TEST_WRITES:-1000} \
+	  ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini faults -s $(PYTEST)
 
 test-model: ## check small models of the protocol with spin, and that each safeguard is needed
 	@if ! { command -v spin && command -v gcc; } >/dev/null; then echo "spin or gcc is not installed: the model is not checked"; exit 0; fi
@@ -124,6 +128,11 @@ build/.jars: $(SCALA)
 build/.s3: build.sbt
 	$(call say,fetching hadoop-aws and the AWS SDKs for the S3 tests (the first time 840 MB))
 	project/sbt +s3/classPath
+	touch $@
+
+build/.s3proxy: build.sbt
+	$(call say,fetching s3proxy\, an S3 server)
+	project/sbt s3proxy/classPath
 	touch $@
 
 build/.metastores: build.sbt

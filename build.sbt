@@ -84,3 +84,14 @@ lazy val metastores = (project in file("build/metastores")).settings(
     update.value.select(configurationFilter(Compile.name)).map(_.getPath)
   )
 )
+
+/** An S3 server that keeps objects as files, for `make test-faults`: exclusive creation is one link of the file system.
+  */
+lazy val s3proxy = (project in file("build/s3proxy")).settings(
+  libraryDependencies += "org.gaul" % "s3proxy" % "4.1.0",
+  autoScalaLibrary := false,
+  TaskKey[Unit]("classPath", "writes build/s3proxy.classpath") := IO.write(
+    baseDirectory.value.getParentFile / "s3proxy.classpath",
+    (Compile / managedClasspath).value.map(_.data).mkString(":")
+  )
+)

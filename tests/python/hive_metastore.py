@@ -21,12 +21,12 @@ SCHEMA = {
 
 
 class HiveMetastore:
-    """`.uri`, `.warehouse`, `.pid`; `stop` and `start` keep the port and the tables."""
+    """`.uri`, `.warehouse`, `.pid`; `stop` and `start` keep the port and the tables. `jars`, `settings`: of a file system it is to know."""
 
-    def __init__(self, version, database, folder):
+    def __init__(self, version, database, folder, jars=(), settings=()):
         assert PARTS.exists(), "run `make build/.metastores`"
         parts = PARTS.read_text().split()
-        jars = [part for part in parts if part.endswith(".jar")]
+        jars = [*(part for part in parts if part.endswith(".jar")), *jars]
         self.folder = folder
         scripts = self._release(parts, "4.0.1") / "scripts/metastore/upgrade"  # it has those of all versions
         self.database = DATABASES[database](Path(f"{folder}-{database}")).start()
@@ -35,7 +35,7 @@ class HiveMetastore:
         kind = self.database.scripts
         for script in SCHEMA[version]:
             self.database.run(scripts / kind / f"{script}.{kind}.sql")
-        self._configure()
+        self._configure(settings)
         with_spark = sorted(str(path) for path in installed_spark().jars.glob("*.jar"))
         if version != "2.3.9":
             # The release has neither Hadoop nor slf4j: PySpark's behind it, but no Hive of PySpark's, and its own logging first.
@@ -54,7 +54,7 @@ class HiveMetastore:
                 archive.extractall(self.folder, filter="data")
         return self.folder / name
 
-    def _configure(self):
+    def _configure(self, more):
         settings = {
             "javax.jdo.option.ConnectionURL": self.database.jdbc_url,
             "javax.jdo.option.ConnectionDriverName": self.database.jdbc_driver,
@@ -65,6 +65,7 @@ class HiveMetastore:
             "hive.async.log.enabled": "false",
             "metastore.task.threads.always": "org.apache.hadoop.hive.metastore.events.EventCleanerTask",
             "metastore.expression.proxy": "org.apache.hadoop.hive.metastore.DefaultPartitionExpressionProxy",
+            **dict(more),
         }
         rows = "".join(
             f"<property><name>{name}</name><value>{escape(value)}</value></property>"
