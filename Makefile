@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -103,6 +103,10 @@ bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceb
 	UV=$(abspath $(UV)) benchmarks/run
 	$(MAKE) load
 
+bench-s3: .venv/spark-3.5/.wheel build/.s3 build/.s3proxy ## the same on an S3 server of this machine's, with Hudi too
+	$(call say,benchmarks on S3)
+	UV=$(abspath $(UV)) benchmarks/run --s3
+
 load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
 	$(call say,the job server under load)
 	.venv/jobs/bin/python benchmarks/jobs_load.py --report benchmarks/JOBS.md
@@ -131,7 +135,7 @@ build/.s3: build.sbt
 	touch $@
 
 build/.s3proxy: build.sbt
-	$(call say,fetching s3proxy\, an S3 server)
+	$(call say,fetching the S3 server s3proxy)
 	project/sbt s3proxy/classPath
 	touch $@
 

@@ -1,5 +1,6 @@
 """Hive's own metastore servers on a database server: 2.3.9 from PySpark's jars, 3.1.3 and 4.0.1 from their releases. `make build/.metastores` fetches them."""
 
+import shutil
 import subprocess
 import tarfile
 import time
@@ -95,3 +96,5 @@ class HiveMetastore:
     def close(self):
         self.stop()
         self.database.stop()
+        for folder in (self.folder, self.database.directory):
+            shutil.rmtree(folder)
