@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,21 +49,30 @@ test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on
 test-s3-%:
 	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
 
-test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9 and 4.0.1 with PostgreSQL (8 minutes)
-	$(call say,Hive metastore 2.3.9 on PostgreSQL)
-	cd tests/python
-	SFBATCH_TEST_METASTORE=2.3.9 ../../.venv/spark-3.5/bin/python -m pytest -n 2 --dist loadfile -c pytest.ini metastores \
-	  test_lock_and_late.py test_concurrency.py test_golden.py test_create.py $(PYTEST)
-	printf '\033[1m== Hive metastore 4.0.1 on PostgreSQL\033[0m\n'
-	SFBATCH_TEST_METASTORE=4.0.1 ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini metastores $(PYTEST)
+test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9, 3.1.3 and 4.0.1 with PostgreSQL and MariaDB (20 minutes)
+	@cd tests/python
+	failed=0
+	run() {
+	  printf '\033[1m== Hive metastore %s\033[0m\n' "$$1"
+	  SFBATCH_TEST_METASTORE="$$1" ../../.venv/spark-3.5/bin/python -m pytest -n 2 --dist loadfile -c pytest.ini metastores $${@:2} $(PYTEST) || failed=1
+	}
+	sessions="test_lock_and_late.py test_concurrency.py test_golden.py test_create.py"
+	run 2.3.9-postgres $$sessions
+	run 3.1.3-mariadb $$sessions
+	for metastore in 2.3.9-mariadb 3.1.3-postgres 4.0.1-postgres 4.0.1-mariadb; do run $$metastore; done
+	exit $$failed
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
 	.venv/jobs/bin/python -m pytest -n 2 --dist loadfile -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
-test-faults: .venv/spark-3.5/.wheel ## 200 kills of the driver at random moments (make test does 12)
+test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metastores ## 200 kills of a driver; 1,000 writes by 8 writers, 100 killed, while S3 and the metastore fail (an hour)
 	$(call say,200 kills at random moments)
-	SFBATCH_TEST_KILLS=200 .venv/spark-3.5/bin/python -m pytest -c tests/python/pytest.ini tests/python -k random_moments -s $(PYTEST)
+	cd tests/python
+	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-200} ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini test_kill.py -k random_moments -s $(PYTEST)
+	printf '\033[1m== 1,000 writes by 8 writers under faults of S3 and of the metastore\033[0m\n'
+	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-100} SFBATCH_TEST_WRITES=$${SFBATCH_TEST_WRITES:-1000} \
+	  ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini faults -s $(PYTEST)
 
 test-model: ## check small models of the protocol with spin, and that each safeguard is needed
 	@if ! { command -v spin && command -v gcc; } >/dev/null; then echo "spin or gcc is not installed: the model is not checked"; exit 0; fi
@@ -94,6 +103,10 @@ bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceb
 	UV=$(abspath $(UV)) benchmarks/run
 	$(MAKE) load
 
+bench-s3: .venv/spark-3.5/.wheel build/.s3 build/.s3proxy ## the same on an S3 server of this machine's, with Hudi too
+	$(call say,benchmarks on S3)
+	UV=$(abspath $(UV)) benchmarks/run --s3
+
 load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
 	$(call say,the job server under load)
 	.venv/jobs/bin/python benchmarks/jobs_load.py --report benchmarks/JOBS.md
@@ -121,8 +134,13 @@ build/.s3: build.sbt
 	project/sbt +s3/classPath
 	touch $@
 
+build/.s3proxy: build.sbt
+	$(call say,fetching the S3 server s3proxy)
+	project/sbt s3proxy/classPath
+	touch $@
+
 build/.metastores: build.sbt
-	$(call say,fetching Hive's metastore 4.0.1 and the PostgreSQL driver)
+	$(call say,fetching Hive's metastores 3.1.3 and 4.0.1 and two JDBC drivers)
 	project/sbt metastores/parts
 	touch $@
 

@@ -68,22 +68,30 @@ lazy val s3 = (project in file("build/s3")).settings(
   )
 )
 
-/** What a metastore on PostgreSQL takes, for `make test-metastores`; nothing of it is in the jar. */
+/** What Hive's metastores on a database server take, for `make test-metastores`; nothing of it is in the jar. */
 lazy val metastores = (project in file("build/metastores")).settings(
-  libraryDependencies ++= Seq(
+  libraryDependencies ++= (Seq(
     "org.postgresql" % "postgresql" % "42.7.14",
-    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("2.12"),
-    "org.apache.hive" % "hive-standalone-metastore-server" % "4.0.1" artifacts Artifact(
-      "hive-standalone-metastore-server",
-      "tar.gz",
-      "tar.gz",
-      "bin"
-    )
-  ).map(_.intransitive()),
+    "org.mariadb.jdbc" % "mariadb-java-client" % "2.7.13", // EMR's line
+    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("2.12")
+  ) ++ Seq("hive-standalone-metastore" -> "3.1.3", "hive-standalone-metastore-server" -> "4.0.1").map {
+    case (name, version) => "org.apache.hive" % name % version artifacts Artifact(name, "tar.gz", "tar.gz", "bin")
+  }).map(_.intransitive()),
   classpathTypes += "tar.gz",
   autoScalaLibrary := false,
   TaskKey[Unit]("parts", "writes build/metastores.parts, a path a line") := IO.writeLines(
     baseDirectory.value.getParentFile / "metastores.parts",
     update.value.select(configurationFilter(Compile.name)).map(_.getPath)
+  )
+)
+
+/** An S3 server that keeps objects as files, for `make test-faults`: exclusive creation is one link of the file system.
+  */
+lazy val s3proxy = (project in file("build/s3proxy")).settings(
+  libraryDependencies += "org.gaul" % "s3proxy" % "4.1.0",
+  autoScalaLibrary := false,
+  TaskKey[Unit]("classPath", "writes build/s3proxy.classpath") := IO.write(
+    baseDirectory.value.getParentFile / "s3proxy.classpath",
+    (Compile / managedClasspath).value.map(_.data).mkString(":")
   )
 )

@@ -24,11 +24,15 @@ MANY_COLUMNS = "id bigint, amount double, note string"
 
 @dataclass(frozen=True)
 class Lake:
-    """A directory with all of it. `scale` is TPC-H's: 0.5 is 3.0 M rows; `many` is the size of the table of small partitions."""
+    """A directory with all of it. `scale` is TPC-H's: 0.5 is 3.0 M rows; `many` is the size of the table of small partitions.
+
+    `s3`: the endpoint of the S3 server that has the tables; None: they lie on local disk.
+    """
 
     work: Path
     scale: float
     many: int
+    s3: str | None = None
 
     @property
     def home(self) -> Path:
@@ -39,6 +43,30 @@ class Lake:
     def tables(self) -> Path:
         """Where contenders put what they write."""
         return self.work / "tables"
+
+    def place(self, name: str) -> str:
+        """Where the table of that name lies."""
+        return f"s3a://lake/{name}" if self.s3 else f"file:{self.tables / name}"
+
+    def settings(self) -> dict[str, str]:
+        """What every session needs to reach the tables."""
+        if self.s3 is None:
+            return {}
+        s3a = {
+            "endpoint": self.s3,
+            "endpoint.region": "us-east-1",
+            "path.style.access": "true",
+            "connection.ssl.enabled": "false",
+            "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+            "access.key": "any",
+            "secret.key": "any",
+            "directory.marker.retention": "keep",
+            "connection.maximum": "500",  # Hudi runs out of the default
+            "committer.name": "magic",
+            "committer.magic.enabled": "true",
+        }
+        jars = (Path(__file__).parents[1] / "build/s3-3.5.classpath").read_text()
+        return {"spark.driver.extraClassPath": jars} | {f"spark.hadoop.fs.s3a.{k}": v for k, v in s3a.items()}
 
     @property
     def source(self) -> Path:

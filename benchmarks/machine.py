@@ -8,7 +8,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from contenders import DELTA, ICEBERG
+from contenders import DELTA, HUDI, ICEBERG
 
 
 def describe(work: Path) -> dict[str, str]:
@@ -28,6 +28,7 @@ def versions() -> dict[str, str]:
         "sfbatch": version("sfbatch"),
         "delta": DELTA.rpartition(":")[2],
         "iceberg": ICEBERG.rpartition(":")[2],
+        "hudi": HUDI.rpartition(":")[2],
         "tpchgen-cli": version("tpchgen-cli"),
         "python": platform.python_version(),
         "metastore": "Hive 2.3.9 (the embedded default: one thrift server, Derby)",

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +20,27 @@ from typing import Any
 
 import machine
 import report
+import s3_server
 from contenders import CONTENDERS, WITH_MANY
 from lake import Lake
 from sfbatch import local_metastore
 from worker import Worker
 
-ALL = ("bare", "sfbatch", "hive", "hive_serde", "delta", "iceberg")
+ALL = ("bare", "sfbatch", "hive", "hive_serde", "delta", "iceberg", "hudi")
 SAME_WRITER = ("bare", "sfbatch", "hive")
+DISK = {
+    # Those that write the same files with the same writer differ by little: more rounds, nearer to each other.
+    "floor": SAME_WRITER,
+    "rewrite": ("sfbatch", "hive_serde", "delta", "iceberg"),
+    "one": ALL[:-1],
+    "many": WITH_MANY,
+    "many_static": WITH_MANY,
+}
+S3 = {
+    "floor": ("bare", "sfbatch"),
+    "rewrite": ("sfbatch", "delta", "iceberg", "hudi"),
+    "one": ("bare", "sfbatch", "hive", "delta", "iceberg", "hudi"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,17 +58,12 @@ def main() -> None:
     if options.report_only:
         report.write(json.loads((options.out / "results.json").read_text()), options.out)
         return
-    lake = Lake(options.work.absolute(), options.scale, options.many)
-    tasks = [
-        # Those that write the same files with the same writer differ by little: more rounds, nearer to each other.
-        Task("floor", SAME_WRITER, 2 * options.runs),
-        Task("rewrite", ("sfbatch", "hive_serde", "delta", "iceberg"), options.runs),
-        Task("one", ALL, options.runs),
-        Task("many", WITH_MANY, options.runs),
-        Task("many_static", WITH_MANY, options.runs),
-    ]
+    asked = {name: of for name, of in (S3 if options.s3 else DISK).items() if name in options.tasks}
+    tasks = [Task(name, of, 2 * options.runs if name == "floor" else options.runs) for name, of in asked.items()]
     started, measured = time.monotonic(), commit()
-    results = measure(lake, [t for t in tasks if t.name in options.tasks], options, started)
+    with s3_server.serve(options.work / "s3") if options.s3 else nullcontext() as endpoint:
+        lake = Lake(options.work.absolute(), options.scale, options.many, endpoint)
+        results = measure(lake, tasks, options, started)
     results["commit"] = measured
     results["minutes"] = round((time.monotonic() - started) / 60, 1)
     results["smoke"] = options.smoke
@@ -68,7 +78,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
     lake.generate()
     uri = lake.anew()
     say(started, "one metastore server, one session for each contender")
-    chosen = [name for name in ALL if name in options.contenders]
+    chosen = [n for n in ALL if n in options.contenders and any(n in task.contenders for task in tasks)]
     workers = {p: Worker(p, lake, uri, options.memory) for p in dict.fromkeys(CONTENDERS[n].process for n in chosen)}
     of = {name: workers[CONTENDERS[name].process] for name in chosen}
     try:
@@ -85,7 +95,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         assert set(counts.values()) == {rows}, f"rows: {counts}, expected {rows}"
         reads = (
             of["hive"].call("reads", "bench.lineitem_hive", "bench.lineitem_sfbatch")
-            if {"hive", "sfbatch"} <= set(chosen)
+            if {"hive", "sfbatch"} <= set(chosen) and not options.s3
             else []
         )
     finally:
@@ -96,6 +106,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "rows": rows,
         "partitions": 84,
+        "store": f"S3 ({s3_server.VERSION} on this machine, by S3A of Hadoop 3.3.4)" if options.s3 else "local disk",
         "many": lake.many,
         "scale": lake.scale,
         "memory": options.memory,
@@ -152,6 +163,7 @@ def arguments() -> argparse.Namespace:
     here = Path(__file__).parent
     parser.add_argument("--work", type=Path, default=here.parent / "build/bench", help="tables, data and logs")
     parser.add_argument("--out", type=Path, help="where REPORT.md, report.png and results.json go")
+    parser.add_argument("--s3", action="store_true", help="tables on an S3 server of this machine's, beside Hudi too")
     parser.add_argument("--smoke", action="store_true", help="little data, two runs, report under --work: does it run?")
     parser.add_argument("--scale", type=float, help="TPC-H's; 0.5 is 3.0 M rows")
     parser.add_argument("--many", type=int, help="size of the table of small partitions")
@@ -169,7 +181,7 @@ def arguments() -> argparse.Namespace:
     options.scale = options.scale or scale
     options.many = options.many or many
     options.runs = options.runs or runs
-    options.out = options.out or (options.work / "smoke" if options.smoke else here)
+    options.out = options.out or (options.work / "smoke" if options.smoke else here / "s3" if options.s3 else here)
     return options
 
 

@@ -60,9 +60,12 @@ class Session:
             .config("spark.sql.warehouse.dir", f"file:{lake.home}/warehouse")
             .config("spark.hadoop.hive.metastore.uris", uri)
         )
+        for name, value in lake.settings().items():
+            builder = builder.config(name, value)
         mine = [c for c in CONTENDERS.values() if c.process == process]
         self.spark = mine[0].configure(builder, lake, uri).getOrCreate()
-        self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        place = f"LOCATION '{lake.place('database')}'" if lake.s3 else ""
+        self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {DATABASE} {place}")
         self.contenders = {c.name: c(lake, self.spark) for c in mine}
 
     def ready(self) -> dict[str, str]:

@@ -156,8 +156,8 @@ def segment(name, value, style):
     return f"%{ord(escaped[0]):02X}{escaped[1:]}" if escaped[0] in "_." else escaped
 
 
-def problems(uri, database, table):
-    """Everything that is not as PROTOCOL.md says."""
+def problems(uri, database, table, mirror=None):
+    """Everything that is not as PROTOCOL.md says. A table on S3 is read from a mirror: a folder with a copy of each bucket."""
     with Metastore(uri) as client:
         seen = table_of(client, database, table)
         names = client.get_partition_names(database, table, -1) if seen.partitionKeys else []
@@ -166,7 +166,7 @@ def problems(uri, database, table):
             for i in range(0, len(names), 500)
             for part in client.get_partitions_by_names(database, table, names[i : i + 500])
         ]
-    return list(_problems(seen, shown))
+    return list(_problems(seen, shown, lambda location: path_of(location, mirror)))
 
 
 def ours(uri, database):
@@ -176,9 +176,9 @@ def ours(uri, database):
         return [name for name in names if "sfbatch.table-id" in table_of(client, database, name).parameters]
 
 
-def _problems(table, shown):
+def _problems(table, shown, place_of):
     parameters = table.parameters
-    root = _path(parameters["sfbatch.root"])
+    root = place_of(parameters["sfbatch.root"])
     style = parameters.get("sfbatch.partition-style", "value")
     columns = [column.name for column in table.partitionKeys]
     for name, expected in (("sfbatch.protocol", "1"), ("external.table.purge", "false"), ("EXTERNAL", "TRUE")):
@@ -189,7 +189,7 @@ def _problems(table, shown):
             name in {"numRows", "totalSize", "rawDataSize", "numFiles"} or name.startswith("spark.sql.statistics")
         ):
             yield f"the table carries the statistic {name}={parameters[name]}, which nothing refreshes"
-    if columns and _path(table.sd.location) != root:
+    if columns and place_of(table.sd.location) != root:
         yield f"a partitioned table's location {table.sd.location} is not its root {root}"
     owner = json.loads((root / "_sfbatch" / "owner.json").read_text())
     if owner["table_id"] != parameters["sfbatch.table-id"] or owner["protocol"] != 1:
@@ -217,7 +217,7 @@ def _problems(table, shown):
 
     def location(values, partition):
         if partition.get("location"):
-            return _path(partition["location"])
+            return place_of(partition["location"])
         return root.joinpath(
             *[segment(*pair, style) for pair in zip(columns, values, strict=True)], partition["batch_id"]
         )
@@ -227,7 +227,7 @@ def _problems(table, shown):
     metastore = {tuple(part.values): part for part in shown}
     for values in sorted(metastore.keys() - state.partitions.keys()):
         # A partition that left may stay listed at the empty directory: it shows no row.
-        if _path(metastore[values].sd.location) != root / "_sfbatch" / "empty":
+        if place_of(metastore[values].sd.location) != root / "_sfbatch" / "empty":
             yield f"the metastore shows partition {values} at {metastore[values].sd.location}; the journal does not have it"
     for values in sorted(state.partitions.keys() - metastore.keys()):
         yield f"the journal has partition {values} by version {state.partitions[values]['version']}; the metastore does not show it"
@@ -244,6 +244,7 @@ def _problems(table, shown):
             expected,
             part,
             location(values, expected),
+            place_of=place_of,
             untouched=values in adopted and not expected.get("batch_id"),
         )
 
@@ -259,8 +260,9 @@ def _problems(table, shown):
                 yield from _directory_problems(entry["version"], place, change)
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
-        # What a killed driver leaves lies under _temporary, as with any Spark job.
-        if parts[0] not in {"_sfbatch", "_temporary"} and path.is_file() and not adopted:
+        # What a killed driver leaves lies under _temporary, as with any Spark job; on S3 under __magic_job-<id>.
+        kept_apart = parts[0] in {"_sfbatch", "_temporary"} or parts[0].startswith("__magic")
+        if not kept_apart and path.is_file() and not adopted:
             *partition, batch, _ = parts
             if len(partition) != len(columns) or not re.fullmatch(r"\d{14}", batch):
                 yield f"a file lies where no batch is: {path.relative_to(root)}"
@@ -307,8 +309,8 @@ def _checkpoint_problems(path, after):
             yield f"checkpoint {path.name} is not the replay: {name} {here} against {there}"
 
 
-def _partition_problems(values, expected, part, place, *, untouched):
-    if _path(part.sd.location) != place:
+def _partition_problems(values, expected, part, place, *, place_of, untouched):
+    if place_of(part.sd.location) != place:
         yield f"partition {values}: the metastore shows {part.sd.location}, the journal {place}"
     version, batch = part.parameters.get("sfbatch.version"), part.parameters.get("sfbatch.batch-id")
     if not untouched and version != str(expected["version"]):
@@ -337,6 +339,9 @@ def _directory_problems(version, place, change):
         yield f"version {version}: {place} holds {len(files)} files, {size} bytes; the journal says {change['files']}, {change.get('bytes')}"
 
 
-def _path(location):
+def path_of(location, mirror=None):
+    """Where a location's files are to be read."""
+    if mirror and location.startswith("s3a://"):
+        return mirror / location.removeprefix("s3a://")
     # Hadoop's Path.toString does not encode: a % in a location is a letter of the file's name.
     return Path(re.sub(r"^file:/+", "/", location))

@@ -77,15 +77,15 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def metastore(home):
-    """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`. Or Hive's own on PostgreSQL."""
-    version = os.environ.get("SFBATCH_TEST_METASTORE")  # 2.3.9 or 4.0.1: `make test-metastores`
-    if version is None:
+    """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`. Or Hive's own on a database server."""
+    wanted = os.environ.get("SFBATCH_TEST_METASTORE")  # 2.3.9-postgres, ...: `make test-metastores`
+    if wanted is None:
         yield local_metastore.start(home)
         local_metastore.stop(home)
         return
-    from metastore_on_postgres import MetastoreOnPostgres
+    from hive_metastore import HiveMetastore
 
-    running = MetastoreOnPostgres(version, Path(tempfile.mkdtemp(prefix="sfbatch-metastore-"))).start()
+    running = HiveMetastore(*wanted.split("-"), Path(tempfile.mkdtemp(prefix="sfbatch-metastore-"))).start()
     os.environ["SFBATCH_METASTORE_URI"] = running.uri
     yield running
     running.close()

@@ -21,6 +21,8 @@ def free_port():
 class Postgres:
     """It refuses to run as root, and then runs as the user postgres; so its directory must be open to that user."""
 
+    jdbc_driver, scripts = "org.postgresql.Driver", "postgres"
+
     def __init__(self, directory):
         self.port, self.directory = free_port(), directory
         self.options = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -31,6 +33,7 @@ class Postgres:
             [BIN / "initdb", "-D", directory, "-U", "sfbatch", "-A", "trust", "-E", "UTF8", "--no-sync"],
             check=True, capture_output=True, cwd="/", **self.options,
         )  # fmt: skip
+        self.jdbc_url = f"jdbc:postgresql://127.0.0.1:{self.port}/postgres"
         self.url = f"postgresql://sfbatch@127.0.0.1:{self.port}/postgres"
 
     def start(self):

@@ -3,6 +3,7 @@ package sfbatch
 import java.time.Instant
 import java.util.concurrent.ConcurrentHashMap
 import org.apache.hadoop.fs.{FileStatus, Path}
+import scala.annotation.tailrec
 import scala.util.Random
 import sfbatch.Json._
 
@@ -24,9 +25,11 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   private val marks = new Path(home, "unclear")
   val emptyDirectory = new Path(home, "empty")
 
-  private def block(version: Long): Path = new Path(versions, f"${(version - 1) / Journal.BlockSize}%08d")
-  private def entryPath(version: Long) = new Path(block(version), f"$version%012d${Journal.EntrySuffix}")
-  private def donePath(version: Long) = new Path(block(version), f"$version%012d${Journal.DoneSuffix}")
+  private def blockDirectory(block: Long) = new Path(versions, f"$block%08d")
+  private def entryPath(version: Long) = fileOf(version, Journal.EntrySuffix)
+  private def donePath(version: Long) = fileOf(version, Journal.DoneSuffix)
+  private def fileOf(version: Long, suffix: String) =
+    new Path(blockDirectory(Journal.blockOf(version)), f"$version%012d$suffix")
 
   // --- owner ---
 
@@ -91,24 +94,40 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   // --- versions ---
 
+  /** Versions have no gaps: whoever knows one lists its block, and the next one only when that is full. */
   def tail(): Tail = {
-    val blocks =
-      store.list(versions).map(_.getPath.getName).filter(n => n.length == 8 && n.forall(_.isDigit)).map(_.toLong).sorted
-    def list(some: Seq[Long]) = some.flatMap(b => store.list(new Path(versions, f"$b%08d")))
     def numbers(files: Seq[FileStatus], suffix: String) =
       files.collect {
         case f if f.getPath.getName.matches(s"[0-9]{12}$suffix") => f.getPath.getName.take(12).toLong -> f.getLen
       }
-    val newest = list(blocks.takeRight(1))
-    val files =
-      if (numbers(newest, Journal.EntrySuffix).size < 3) list(blocks.takeRight(2).dropRight(1)) ++ newest else newest
-    val entries = numbers(files, Journal.EntrySuffix).map(_._1)
+    def list(block: Long) = store.list(blockDirectory(block))
+    def entriesIn(files: Seq[FileStatus]) = numbers(files, Journal.EntrySuffix).map(_._1)
+    @tailrec def last(block: Long, files: Seq[FileStatus]): (Long, Seq[FileStatus]) =
+      if (entriesIn(files).contains((block + 1) * Journal.BlockSize)) {
+        val next = list(block + 1)
+        if (entriesIn(next).isEmpty) block -> files else last(block + 1, next)
+      } else block -> files
+    val (block, newest) = knownBlock
+      .map(known => last(known, list(known)))
+      .filter { case (_, files) => entriesIn(files).nonEmpty } // not so where a backup was restored
+      .getOrElse { val block = newestBlock; block -> list(block) }
+    val files = if (block > 0 && entriesIn(newest).size < 3) list(block - 1) ++ newest else newest
+    val entries = entriesIn(files)
     val (shown, refused) = numbers(files, Journal.DoneSuffix).partition(_._2 == 0)
     if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1)
     else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
   }
 
-  def hasVersion(version: Long): Boolean = store.exists(entryPath(version))
+  private def knownBlock: Option[Long] = Option(Journal.cache.get(cacheKey)).map(s => Journal.blockOf(s.version))
+
+  private def newestBlock: Long =
+    (0L +: store
+      .list(versions)
+      .map(_.getPath.getName)
+      .filter(n => n.length == 8 && n.forall(_.isDigit))
+      .map(_.toLong)).max
+
+  def hasVersion(version: Long): Boolean = store.read(entryPath(version)).isDefined
 
   /** None when there is no such version. */
   def entry(version: Long): Option[Entry] = store.read(entryPath(version)).map(bytes => readEntry(version, bytes))
@@ -191,8 +210,8 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   /** Partitions about which a call may be under way: marks wait, however long nobody comes. */
   def unclear(state: Snapshot): Set[Seq[String]] = {
     val horizon = state.hourEnds.minusSeconds(Snapshot.RecentSeconds).toEpochMilli
-    store
-      .list(marks)
+    val listed = if (store.list(home).exists(_.getPath.getName == marks.getName)) store.list(marks) else Seq.empty
+    listed
       .map(_.getPath)
       .filter(p =>
         p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon
@@ -209,13 +228,20 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   /** The state after `version` (every version up to it exists). */
   def snapshot(version: Long): Snapshot = {
-    val key = s"$tableId ${store.qualified(root)}"
-    val known = Option(Journal.cache.get(key)).filter(_.version <= version)
+    val known = Option(Journal.cache.get(cacheKey)).filter(_.version <= version)
     val from = known.filter(_.version >= version - Journal.CheckpointEvery).getOrElse(checkpointBefore(version))
     val state = (from.version + 1 to version).foldLeft(from)((s, v) => s.replay(existing(v)))
-    Journal.cache.put(key, state)
+    Journal.cache.put(cacheKey, state)
     state
   }
+
+  /** The state with a version this process has just committed, which need not be read to be known. */
+  def remember(entry: Entry): Unit = {
+    val before = Option(Journal.cache.get(cacheKey)).filter(_.version == entry.version - 1)
+    before.foreach(state => Journal.cache.put(cacheKey, state.replay(Entry.fromJson(Entry.toJson(entry)))))
+  }
+
+  private lazy val cacheKey = s"$tableId ${store.qualified(root)}"
 
   private def checkpointBefore(version: Long): Snapshot =
     store
@@ -246,5 +272,6 @@ object Journal {
   val DoneSuffix = ".done"
   val BlockSize = 400
   val CheckpointEvery = 100
+  def blockOf(version: Long): Long = (version - 1) / BlockSize
   private val cache = new ConcurrentHashMap[String, Snapshot]()
 }

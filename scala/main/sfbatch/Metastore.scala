@@ -71,8 +71,8 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
     val started = System.nanoTime()
     // A server that answers "error" may be waiting for its database: again, but not for long.
     def givesUp(e: Exception) =
-      System.nanoTime() > started + (if (Metastore.isTransport(e) || Metastore.isConnect(e)) patienceS
-                                     else Metastore.RetryAnsweredSeconds) * 1000000000L
+      System.nanoTime() > started + (if (Metastore.isAnswer(e)) Metastore.RetryAnsweredSeconds
+                                     else patienceS) * 1000000000L
     def attempt(pauseMs: Long): T =
       try call(client)
       catch {
@@ -84,7 +84,8 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
           if (givesUp(e))
             throw new SfBatchException(
               "SFBATCH_METASTORE_DOWN",
-              s"the metastore at ${hiveConf.get("hive.metastore.uris", "(in process)")} does not answer (${Metastore.why(e)}). Start it, or set hive.metastore.uris or SFBATCH_METASTORE_URI.",
+              s"the metastore at ${hiveConf.get("hive.metastore.uris", "(in process)")} ${if (Metastore.isAnswer(e)) "answers with an error"
+                else "does not answer"} (${Metastore.why(e)}). Start it, or set hive.metastore.uris or SFBATCH_METASTORE_URI.",
               e
             )
           Thread.sleep(pauseMs)
@@ -125,7 +126,10 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
       read(_.get_table_objects_by_name_req(request)).getTables.asScala
     }
 
-  /** values -> partition, of those that exist; by 1,000 names a request. @throws SfBatchException SFBATCH_UNKNOWN_TABLE
+  /** values -> partition, of those that exist; by 1,000 names a request.
+    *
+    * @throws SfBatchException
+    *   SFBATCH_UNKNOWN_TABLE; SFBATCH_BAD_PARTITION_VALUE where its database has no such characters
     */
   def partitions(database: String, table: String, names: Seq[String]): Map[Seq[String], HivePartition] =
     try
@@ -134,7 +138,21 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
         .flatMap(some => read(_.get_partitions_by_names(database, table, some.asJava)).asScala)
         .map(p => p.getValues.asScala.toList -> p)
         .toMap[Seq[String], HivePartition]
-    catch { case _: NoSuchObjectException => throw Errors.unknownTable(database, table) }
+    catch {
+      case _: NoSuchObjectException => throw Errors.unknownTable(database, table)
+      // Hive 2.3 and 3.1 do not say what their database said; that it answers without these names does.
+      case e: SfBatchException
+          if !names.forall(Metastore.isLatin1) && Metastore.isAnswer(e.getCause) && answers(database, table) =>
+        throw new SfBatchException(
+          "SFBATCH_BAD_PARTITION_VALUE",
+          s"the metastore's database holds partition names as latin1, and cannot hold ${names.filterNot(Metastore.isLatin1).take(3).mkString("'", "', '", "'")}. Change the values, or have PARTITIONS.PART_NAME, PARTITION_KEY_VALS.PART_KEY_VAL and SDS.LOCATION made utf8mb4 with the collation utf8mb4_bin.",
+          e
+        )
+    }
+
+  private def answers(database: String, table: String) =
+    try { read(_.get_partition_names(database, table, 1)); true }
+    catch { case _: SfBatchException => false }
 
   def allPartitionNames(database: String, table: String): Seq[String] =
     read(_.get_partition_names(database, table, -1)).asScala.toSeq
@@ -189,8 +207,15 @@ object Metastore {
     field.get(client).asInstanceOf[ThriftHiveMetastore.Iface]
   }
 
-  /** Hive puts whole stack traces into messages. */
-  private[sfbatch] def why(e: Throwable): String = String.valueOf(e.getMessage).split('\n').head.trim
+  /** Hive puts whole stack traces into messages, and what a database said at their end. */
+  private[sfbatch] def why(e: Throwable): String = {
+    val lines = String.valueOf(e.getMessage).split('\n').map(_.trim)
+    lines.find(_.startsWith("Root cause: ")).getOrElse(lines.head).take(500)
+  }
+
+  private def isLatin1(name: String) = java.nio.charset.Charset.forName("windows-1252").newEncoder.canEncode(name)
+
+  private def isAnswer(e: Throwable) = !isTransport(e) && !isConnect(e)
 
   private def isTransport(e: Throwable): Boolean =
     e.isInstanceOf[TTransportException] || e.isInstanceOf[org.apache.thrift.protocol.TProtocolException] || !e

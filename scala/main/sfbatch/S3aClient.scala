@@ -1,6 +1,6 @@
 package sfbatch
 
-import java.io.ByteArrayInputStream
+import java.io.{ByteArrayInputStream, InputStream}
 import java.lang.reflect.{InvocationTargetException, Modifier}
 import java.util.Collections
 import org.apache.commons.lang3.ClassUtils
@@ -9,8 +9,8 @@ import org.apache.hadoop.fs.FileSystem
 import org.apache.hadoop.util.VersionInfo
 import scala.collection.JavaConverters._
 
-/** The one request S3A has no call for, sent by the client S3A holds and made by its request factory, so that
-  * encryption, ACL and access point are the file system's own.
+/** What S3A has no call for, sent by the client S3A holds and made by its request factory, so that encryption, ACL and
+  * access point are the file system's own.
   *
   * By reflection: hadoop-aws is on the class path only where there is S3, and its Hadoop, not Spark, says which AWS SDK
   * comes with it.
@@ -19,6 +19,9 @@ private[sfbatch] trait S3aClient {
 
   /** `PUT` with `If-None-Match: *`; a key that ends in `/` is a directory's marker. Throws what the SDK throws. */
   def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit
+
+  /** One `GET`; S3A asks `HEAD` before it. Throws what the SDK throws. */
+  def get(key: String): Array[Byte]
 }
 
 private[sfbatch] object S3aClient {
@@ -54,6 +57,12 @@ private[sfbatch] object S3aClient {
       ()
     }
 
+    def get(key: String): Array[Byte] = {
+      val request = call(call(factory, "newGetObjectRequestBuilder", key), "build")
+      val answer = call(client, "getObject", request, static("core.sync.ResponseTransformer", "toBytes"))
+      call(answer, "asByteArray").asInstanceOf[Array[Byte]]
+    }
+
     private def static(name: String, method: String, arguments: AnyRef*): AnyRef =
       MethodUtils.invokeStaticMethod(
         Class.forName(s"software.amazon.awssdk.$name", true, client.getClass.getClassLoader),
@@ -75,6 +84,13 @@ private[sfbatch] object S3aClient {
       call(request, "putCustomRequestHeader", Header, Any)
       call(client, "putObject", request)
       ()
+    }
+
+    def get(key: String): Array[Byte] = {
+      val answer = call(client, "getObject", call(factory, "newGetObjectRequest", key))
+      val content = call(answer, "getObjectContent").asInstanceOf[InputStream]
+      try content.readAllBytes()
+      finally content.close()
     }
   }
 

@@ -46,36 +46,54 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
 
   private def put(path: Path, key: String, bytes: Array[Byte]): Boolean = {
     val nonce = UUID.randomUUID().toString
-    @tailrec def attempt(number: Int, unanswered: Boolean): Boolean = {
-      val failure =
-        try { client.putIfAbsent(key, bytes, Nonce -> nonce); None }
-        catch { case NonFatal(e) => Some(e) }
-      failure.map(e => e -> S3aClient.status(e)) match {
-        case None => true
-        case Some((e: SfBatchException, _)) => throw e
-        case Some((_, Some(412))) => holds(path, nonce)
-        case Some((e, Some(501))) => throw Store.unsupported(s"${fs.getUri}: ${e.getMessage}", e)
-        case Some((e, status)) if number < Attempts && status.forall(passing) =>
-          Thread.sleep((50L << number) + Random.nextInt(100))
+    @tailrec def attempt(number: Int, unanswered: Boolean): Boolean =
+      answer(client.putIfAbsent(key, bytes, Nonce -> nonce)) match {
+        case Right(_) => true
+        case Left((_, Some(412))) => holds(path, nonce)
+        case Left((e, Some(501))) => throw Store.unsupported(s"${fs.getUri}: ${e.getMessage}", e)
+        case Left((_, status)) if number < Attempts && status.forall(passing) =>
+          pause(number)
           attempt(number + 1, unanswered || status.forall(unclear))
-        case Some((e, status)) if unanswered || status.forall(unclear) => throw new NoAnswer(e.getMessage, e)
-        case Some((e, Some(403))) => throw denied(path, e)
-        case Some((e, _)) => throw new IOException(e.getMessage, e)
+        case Left((e, status)) if unanswered || status.forall(unclear) => throw new NoAnswer(e.getMessage, e)
+        case Left((e, status)) => throw failed(path, e, status)
       }
-    }
     attempt(1, unanswered = false)
   }
+
+  override def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
+    @tailrec def attempt(number: Int): Option[Array[Byte]] =
+      answer(client.get(key(path))) match {
+        case Right(bytes) => Some(bytes)
+        case Left((_, Some(404))) => None
+        case Left((_, status)) if number < Attempts && status.forall(passing) =>
+          pause(number)
+          attempt(number + 1)
+        case Left((e, status)) => throw failed(path, e, status)
+      }
+    attempt(1)
+  }
+
+  /** Left: what the SDK threw, and the HTTP status of it, if there was an answer. */
+  private def answer[T](request: => T): Either[(Throwable, Option[Int]), T] =
+    try Right(request)
+    catch {
+      case e: SfBatchException => throw e
+      case NonFatal(e) => Left(e -> S3aClient.status(e))
+    }
+
+  private def pause(number: Int): Unit = Thread.sleep((50L << number) + Random.nextInt(100))
 
   /** Somebody has the name. Where it cannot be seen who, it may be us. */
   private def holds(path: Path, nonce: String): Boolean =
     try Option(fs.getXAttr(path, s"header.$Nonce")).exists(bytes => new String(bytes, "UTF-8") == nonce)
     catch { case e: IOException => throw new NoAnswer(e.getMessage, e) }
 
-  private def denied(path: Path, e: Throwable): IOException = {
-    val made = new AccessDeniedException(path.toString, null, e.getMessage)
-    made.initCause(e)
-    made
-  }
+  private def failed(path: Path, e: Throwable, status: Option[Int]): IOException =
+    if (status.contains(403)) {
+      val denied = new AccessDeniedException(path.toString, null, e.getMessage)
+      denied.initCause(e)
+      denied
+    } else new IOException(e.getMessage, e)
 }
 
 private[sfbatch] object S3aStore {

@@ -72,7 +72,10 @@ final class Transaction(
             def settleAgain() = recovery.settle(_ => entry.changes.map(_.values).toSet)
             val shown = committed(entry) {
               val shown = recovery.show(entry, Some(settled.observed), markFirst = false)
-              if (shown) Transaction.checkpoint(journal, entry.version)
+              if (shown) {
+                journal.remember(entry)
+                Transaction.checkpoint(journal, entry.version)
+              }
               // Overtaken while paused? Then we may just have shown an old version.
               if (shown && journal.hasVersion(entry.version + 1)) settleAgain()
               shown

@@ -1,0 +1,77 @@
+"""A writer of `make test-faults`, in a process of its own: one JSON line on stdin is one write; what it means to do, and what came of it, is
+on disk (fsync) before and after. `python driver.py <ledger> <descriptor for answers>`; its Spark is set by SPARK_CONF_DIR.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+
+
+def rows_of(op):
+    return ", ".join(
+        f"({op['id']}, {k}{f', {day!r}' if op['partitioned'] else ''})" for day, count in op["rows"].items() for k in range(count)
+    )  # fmt: skip
+
+
+def statement(spark, op):
+    """The SQL of this write."""
+    table = op["table"]
+    if op["kind"] == "create":
+        return f"CREATE TABLE {table} {op['columns']}"
+    if op["kind"] == "recover":
+        return f"CALL sfbatch.recover(table => '{table}')"
+    if op["kind"] == "append":
+        return f"INSERT INTO {table} VALUES {rows_of(op)}"
+    if op["kind"] == "overwrite":  # of the partitions in its data; of all, when there are none
+        return f"INSERT OVERWRITE {table} VALUES {rows_of(op)}"
+    if op["kind"] == "overwrite_one":
+        ((day, count),) = op["rows"].items()
+        values = ", ".join(f"({op['id']}, {k})" for k in range(count))
+        return f"INSERT OVERWRITE {table} PARTITION (day = '{day}') VALUES {values}"
+    if op["kind"] == "drop":
+        return f"ALTER TABLE {table} DROP IF EXISTS PARTITION (day = '{op['day']}')"
+    newest = spark.sql(f"CALL sfbatch.history(table => '{table}', limit => 1)").collect()[0][0]
+    return f"CALL sfbatch.rollback(table => '{table}', to => {max(1, newest - op['back'])})"
+
+
+def carry_out(spark, op):
+    spark.conf.set("spark.sfbatch.job-id", op["attempt"])
+    for name in ("txnAppId", "txnVersion"):
+        if name in op:
+            spark.conf.set(f"spark.sfbatch.{name}", op[name])
+        else:
+            spark.conf.unset(f"spark.sfbatch.{name}")
+    spark.sql(statement(spark, op)).collect()
+
+
+def main():
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.enableHiveSupport().getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    with open(sys.argv[1], "a") as ledger, open(int(sys.argv[2]), "w") as answers:
+
+        def note(**line):
+            ledger.write(json.dumps(line) + "\n")
+            ledger.flush()
+            os.fsync(ledger.fileno())
+
+        print("ready", file=answers, flush=True)
+        for line in sys.stdin:
+            op = json.loads(line)
+            note(attempt=op["attempt"], says="begins", at=time.time())
+            try:
+                carry_out(spark, op)
+                note(attempt=op["attempt"], says="done", at=time.time())
+                print("done", file=answers, flush=True)
+            except Exception as error:
+                text = str(error)
+                code = re.search(r"\[(SFBATCH_\w+)\]", text)
+                note(attempt=op["attempt"], says="failed", code=code[1] if code else "OTHER", text=text[:1500], at=time.time())  # fmt: skip
+                print("failed", file=answers, flush=True)
+    spark.stop()
+
+
+main()
