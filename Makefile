@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -106,6 +106,10 @@ bench: .venv/spark-3.5/.wheel ## compare with bare Parquet, Hive, Delta and Iceb
 bench-s3: .venv/spark-3.5/.wheel build/.s3 build/.s3proxy ## the same on an S3 server of this machine's, with Hudi too
 	$(call say,benchmarks on S3)
 	UV=$(abspath $(UV)) benchmarks/run --s3
+
+bench-publishes: .venv/spark-3.5/.wheel build/.metastores ## what a publish costs at a metastore on PostgreSQL
+	$(call say,publishes at a metastore on PostgreSQL)
+	.venv/spark-3.5/bin/python benchmarks/publishes.py
 
 load: .venv/jobs/.sfbatch ## the job server's aims, measured: accepting, searching, starting, memory
 	$(call say,the job server under load)

@@ -28,6 +28,7 @@ from worker import Worker
 
 ALL = ("bare", "sfbatch", "hive", "hive_serde", "delta", "iceberg", "hudi")
 SAME_WRITER = ("bare", "sfbatch", "hive")
+TOGETHER, WRITERS = ("sfbatch", "delta", "iceberg"), 8
 DISK = {
     # Those that write the same files with the same writer differ by little: more rounds, nearer to each other.
     "floor": SAME_WRITER,
@@ -98,6 +99,13 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
             if {"hive", "sfbatch"} <= set(chosen) and not options.s3
             else []
         )
+        together = {}
+        for name in [n for n in TOGETHER if n in chosen and "together" in options.tasks]:
+            together[name] = of[name].call("together", name, WRITERS, 2 * options.runs)
+            say(
+                started,
+                f"{WRITERS} writers at once: {name} {len(together[name]['taken']) / together[name]['seconds']:.1f} writes/s",
+            )
     finally:
         for worker in workers.values():
             worker.close()
@@ -115,6 +123,8 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         "titles": {name: CONTENDERS[name].title for name in chosen},
         "runs": runs,
         "reads": reads,
+        "writers": WRITERS,
+        "together": together,
     }
 
 
@@ -174,7 +184,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--memory", default="3g", help="heap of each contender's session")
     parser.add_argument("--contenders", nargs="+", choices=ALL, default=ALL)
-    parser.add_argument("--tasks", nargs="+", default=["floor", "rewrite", "one", "many", "many_static"])
+    parser.add_argument("--tasks", nargs="+", default=[*DISK, "together"])
     parser.add_argument("--report-only", action="store_true", help="write the report anew from results.json")
     options = parser.parse_args()
     scale, many, runs = (0.01, 300, 2) if options.smoke else (0.5, 10_000, 5)

@@ -72,6 +72,7 @@ def _lines(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]]) 
     lines += _aims(results, seconds)
     for task, of in seconds.items():
         lines += _table(TASKS[task].format(many=results["many"]), results["titles"], of)
+    lines += _together(results)
     lines += _steps(results)
     lines += _reads(results)
     return lines + _method(results)
@@ -147,6 +148,28 @@ def _table(title: str, titles: dict[str, str], of: dict[str, list[float]]) -> li
         title = f"**{titles[name]}**" if name == "sfbatch" else titles[name]
         lines.append(
             f"| {title} | {statistics.median(s):.2f} | {min(s):.2f} | {max(s):.2f} | {ratios[0]} | {ratios[1]} |"
+        )
+    return [*lines, ""]
+
+
+def _together(results: dict[str, Any]) -> list[str]:
+    if not results.get("together"):
+        return []
+    lines = [
+        f"## {results['writers']} writers at once on one table, a partition each",
+        "",
+        "Threads of one session, each overwriting its own partition with 1,000 rows again and again; a refused write is not tried again.",
+        "",
+        "| | writes/s | p50 s | p99 s | refused | the first refusal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in results["together"].items():
+        taken = sorted(found["taken"]) or [float("nan")]
+        p50, p99 = taken[len(taken) // 2], taken[min(len(taken) - 1, int(0.99 * len(taken)))]
+        of = len(found["taken"]) + len(found["refused"])
+        first = found["refused"][0].replace("|", " ")[:120] if found["refused"] else ""
+        lines.append(
+            f"| {results['titles'][name]} | {len(found['taken']) / found['seconds']:.2f} | {p50:.2f} | {p99:.2f} | {len(found['refused'])} of {of} | {first} |"
         )
     return [*lines, ""]
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,33 @@ class Session:
 
     def count(self, name: str) -> int:
         return self.contenders[name].count()
+
+    def together(self, name: str, writers: int, turns: int) -> dict[str, Any]:
+        """So many threads at once, each overwriting a partition of its own `turns` times; what each write took, and what was refused."""
+        from pyspark.sql.functions import lit
+
+        contender = self.contenders[name]
+        taken: list[float] = []
+        refused: list[str] = []
+        rows = self.spark.read.parquet(str(self.lake.source_one)).limit(1000)
+
+        def write(writer: int) -> None:
+            month = f"2100{writer + 1:02}"
+            started = time.perf_counter()
+            try:
+                contender.write(rows.withColumn("shipmonth", lit(month)), month)()
+                taken.append(time.perf_counter() - started)
+            except Exception as error:
+                refused.append(str(error).strip().splitlines()[0][:200])
+
+        for writer in range(writers):
+            write(writer)
+        taken.clear()
+        refused.clear()
+        started = time.perf_counter()
+        with ThreadPoolExecutor(writers) as pool:
+            list(pool.map(lambda writer: [write(writer) for _ in range(turns)], range(writers)))
+        return {"seconds": time.perf_counter() - started, "taken": taken, "refused": refused}
 
     def reads(self, plain: str, ours: str) -> list[dict[str, Any]]:
         import reads
