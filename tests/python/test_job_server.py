@@ -57,12 +57,20 @@ def server(home, metastore):
     process.wait(20)
 
 
+@pytest.fixture
+def bound(server, db):
+    """The server's cluster may write only `scratch` and what is named like `db`; afterwards all again: the home is every test's."""
+    limits = {"sfbatch": {"writeDatabases": ["scratch", f"{db[:4]}*"]}}
+    server.call("PATCH", "clusters", "local", body=[{"op": "add", "path": "/metadata", "value": limits}])
+    yield
+    server.call("PATCH", "clusters", "local", body=[{"op": "remove", "path": "/metadata"}])
+
+
 @on_one_spark
+@pytest.mark.usefixtures("bound")
 def test_a_spark_job_s_batches_are_on_its_page_and_it_writes_nothing_else(home, server, db, spark, metastore, tmp_path):
     with Metastore(metastore.uri) as client:
         client.create_database(ttypes.Database(name=f"prod_{db}", locationUri=f"{metastore.warehouse}/prod_{db}.db"))
-    bound = [{"op": "add", "path": "/metadata", "value": {"sfbatch": {"writeDatabases": ["scratch", f"{db[:4]}*"]}}}]
-    server.call("PATCH", "clusters", "local", body=bound)
     (tmp_path / "job.py").write_text(JOB)
     conf = {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
     job = sfbatch.jobs.submit(tmp_path / "job.py", [f"{db}.t", f"prod_{db}.t"], conf=conf, api=server)
