@@ -83,7 +83,7 @@ class CountsSuite extends OnOneSpark {
     Thread.sleep(1005 - System.currentTimeMillis() % 1000)
     asked.clear()
     val metastore = countingMetastore()
-    val state = journal.snapshot(journal.tail().newest)
+    val state = journal.current(journal.tail())
     val batch = journal.claim(caller)
     val transact = (body: Transaction => Outcome) =>
       body(
@@ -109,13 +109,15 @@ class CountsSuite extends OnOneSpark {
     asked.toMap
   }
 
-  /** Versions that change no partition, as anchors do. */
-  private def grow(table: Table, versions: Int): Unit = {
+  /** Versions that change no partition, as anchors do; the first may abort the one before. */
+  private def grow(table: Table, versions: Int, aborts: Option[Long] = None): Unit = {
     val journal = new Journal(table.root, table.id, Store.of(table.root, conf))
-    var state = journal.snapshot(journal.tail().newest)
+    var state = journal.current(journal.tail())
     val home = Paths.get(table.root.toUri.getPath, "_sfbatch", "journal")
-    (1 to versions).foreach { _ =>
-      val entry = Recovery.draft(table, caller, "anchor", state).copy(anchor = Some("a"), anchorVersion = Some(1))
+    (1 to versions).foreach { i =>
+      val anchor = Recovery.draft(table, caller, "anchor", state).copy(anchor = Some("a"), anchorVersion = Some(1))
+      val entry =
+        if (i == 1 && aborts.isDefined) anchor.copy(operation = "abort", aborts = aborts, anchor = None) else anchor
       val block = home.resolve(f"${(entry.version - 1) / 400}%08d")
       Files.createDirectories(block)
       Files.write(block.resolve(f"${entry.version}%012d.json.gz"), Json.gzip(Entry.toJson(entry)))
@@ -140,7 +142,7 @@ class CountsSuite extends OnOneSpark {
     }
     parts.grouped(500).foreach(some => LocalLake.metastore.add_partitions(some.asJava))
     val journal = new Journal(table.root, table.id, Store.of(table.root, conf))
-    val state = journal.snapshot(journal.tail().newest)
+    val state = journal.current(journal.tail())
     val shown = (p: HivePartition) =>
       Shown(None, Some(p.getSd.getLocation), state.version + 1, table.columns, table.storage, None, None, None)
     journal.commit(
@@ -174,6 +176,19 @@ class CountsSuite extends OnOneSpark {
         files(2) ++ lock ++ reads + add + alter + template + ("mkdir" -> 1) + ("list" -> (3 + 2 + 1)) // still empty?
       )
     }
+
+  test("a version that was aborted costs one read of its abort, however many versions followed") {
+    val table = create()
+    overwrite(table, Seq("a"))
+    val journal = new Journal(table.root, table.id, Store.of(table.root, conf))
+    val state = journal.current(journal.tail())
+    val refused = Recovery.draft(table, caller, "anchor", state).copy(anchor = Some("b"), anchorVersion = Some(1))
+    assert(journal.commit(refused))
+    assert(journal.markRefused(refused.version))
+    grow(table, 50, aborts = Some(refused.version))
+    overwrite(table, Seq("a"))
+    assertEquals(overwrite(table, Seq("a")), files(1) ++ lock ++ reads + alter + ("read" -> 2))
+  }
 
   test("many partitions at once cost a listing of each, and no more calls") {
     val table = create()

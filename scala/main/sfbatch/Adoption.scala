@@ -31,7 +31,7 @@ private[sfbatch] final class Adoption(
       val tail = files.tail()
       if (tail.newest > 0 && !tail.finished(tail.newest))
         files.markShown(tail.newest) // an adopt that died before the table was ours
-      val state = files.snapshot(tail.newest)
+      val state = files.current(tail)
       val names = if (hive.getPartitionKeysSize > 0) metastore.allPartitionNames(database, name) else Nil
       val present = metastore.partitions(database, name, names)
       val style = styleFor(hive, files, root, present.map { case (v, p) => v -> p.getSd.getLocation })

@@ -6,10 +6,10 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
 
   /** A row per version and partition; a version without partitions has one row. At most `limit` versions that match. */
   def rows(partition: Option[Map[String, String]], limit: Int): Seq[HistoryRow] = {
-    val newest = journal.tail().newest
-    val state = journal.snapshot(newest)
+    val tail = journal.tail()
+    val state = journal.current(tail)
     val filter = partition.map(PartitionFilter(table, _))
-    newest
+    tail.newest
       .to(1L, -1L)
       .iterator
       .flatMap(journal.entry)

@@ -54,7 +54,7 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
         s"table $table is stored by ${table.storage.serde}, which sfbatch does not write. Write Parquet, ORC or text."
       )
     val tail = files.tail()
-    val snapshot = files.snapshot(tail.newest)
+    val snapshot = files.current(tail)
     val published = options.txn.filter(t => snapshot.txns.get(t.appId).exists(_ >= t.version))
     // A mark counts once its version is shown: an unfinished one may yet be aborted.
     if (published.isDefined && tail.finished(tail.newest)) Left(Outcome.AlreadyPublished(published.get))

@@ -109,11 +109,13 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
       } else block -> files
     val (block, newest) = knownBlock
       .map(known => last(known, list(known)))
-      .filter { case (_, files) => entriesIn(files).nonEmpty } // not so where a backup was restored
+      .filter { case (_, files) => entriesIn(files).nonEmpty }
       .getOrElse { val block = newestBlock; block -> list(block) }
     val files = if (block > 0 && entriesIn(newest).size < 3) list(block - 1) ++ newest else newest
     val entries = entriesIn(files)
-    val (shown, refused) = numbers(files, Journal.DoneSuffix).partition(_._2 == 0)
+    val done = numbers(files, Journal.DoneSuffix)
+    done.map(_._1).filter(v => entries.forall(_ < v)).foreach(missing(_)) // or its number would be given again
+    val (shown, refused) = done.partition(_._2 == 0)
     if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1)
     else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
   }
@@ -146,11 +148,12 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     e
   )
 
-  private def existing(version: Long): Entry = entry(version).getOrElse(
-    throw new SfBatchException(
-      "SFBATCH_JOURNAL_DAMAGED",
-      s"${entryPath(version)} is missing, though later versions exist. Restore it from a backup of the store."
-    )
+  /** Of a version that must be there. @throws SfBatchException SFBATCH_JOURNAL_DAMAGED */
+  def existing(version: Long): Entry = entry(version).getOrElse(missing(version))
+
+  private def missing(version: Long) = throw new SfBatchException(
+    "SFBATCH_JOURNAL_DAMAGED",
+    s"${entryPath(version)} is missing, though later files exist. Restore it from a backup of the store."
   )
 
   /** The commit point: true when `entry` is now version `entry.version`.
@@ -216,7 +219,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
       .filter(p =>
         p.getName.endsWith(".json") && p.getName.take(13).forall(_.isDigit) && p.getName.take(13).toLong > horizon
       )
-      .flatMap(p => store.read(p).toSeq.flatMap(readMark(p, _)))
+      .flatMap(p => readMark(p, store.read(p).getOrElse(throw damaged(p, new NoSuchElementException("it is gone")))))
       .toSet
   }
 
@@ -226,13 +229,18 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   // --- state ---
 
+  /** The state after the newest version, kept for the next one who asks. */
+  def current(tail: Tail): Snapshot = {
+    val state = snapshot(tail.newest)
+    Journal.cache.put(cacheKey, state)
+    state
+  }
+
   /** The state after `version` (every version up to it exists). */
   def snapshot(version: Long): Snapshot = {
     val known = Option(Journal.cache.get(cacheKey)).filter(_.version <= version)
     val from = known.filter(_.version >= version - Journal.CheckpointEvery).getOrElse(checkpointBefore(version))
-    val state = (from.version + 1 to version).foldLeft(from)((s, v) => s.replay(existing(v)))
-    Journal.cache.put(cacheKey, state)
-    state
+    (from.version + 1 to version).foldLeft(from)((s, v) => s.replay(existing(v)))
   }
 
   /** The state with a version this process has just committed, which need not be read to be known. */

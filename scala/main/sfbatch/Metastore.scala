@@ -140,9 +140,7 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
         .toMap[Seq[String], HivePartition]
     catch {
       case _: NoSuchObjectException => throw Errors.unknownTable(database, table)
-      // Hive 2.3 and 3.1 do not say what their database said; that it answers without these names does.
-      case e: SfBatchException
-          if !names.forall(Metastore.isLatin1) && Metastore.isAnswer(e.getCause) && answers(database, table) =>
+      case e: SfBatchException if Metastore.isAnswer(e.getCause) && cannotHold(database, table, names) =>
         throw new SfBatchException(
           "SFBATCH_BAD_PARTITION_VALUE",
           s"the metastore's database holds partition names as latin1, and cannot hold ${names.filterNot(Metastore.isLatin1).take(3).mkString("'", "', '", "'")}. Change the values, or have PARTITIONS.PART_NAME, PARTITION_KEY_VALS.PART_KEY_VAL and SDS.LOCATION made utf8mb4 with the collation utf8mb4_bin.",
@@ -150,9 +148,14 @@ final class Metastore(hiveConf: HiveConf, patienceS: Long = Metastore.RetrySecon
         )
     }
 
-  private def answers(database: String, table: String) =
-    try { read(_.get_partition_names(database, table, 1)); true }
-    catch { case _: SfBatchException => false }
+  /** Hive 2.3 and 3.1 do not say what their database said; that they answer the same request about other names does. */
+  private def cannotHold(database: String, table: String, names: Seq[String]): Boolean = {
+    def answers(some: Seq[String]) =
+      try { client.get_partitions_by_names(database, table, some.asJava); true }
+      catch { case _: TException => close(); false }
+    val beyond = names.filterNot(Metastore.isLatin1)
+    beyond.nonEmpty && answers(Seq("any=name")) && !answers(beyond.take(Metastore.ReadAtOnce))
+  }
 
   def allPartitionNames(database: String, table: String): Seq[String] =
     read(_.get_partition_names(database, table, -1)).asScala.toSeq

@@ -24,7 +24,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     */
   def settle(touch: Snapshot => Set[Seq[String]], thorough: Boolean = false): Settled = {
     val tail = journal.tail()
-    val snapshot = journal.snapshot(tail.newest)
+    val snapshot = journal.current(tail)
     if (finishUnfinished(tail)) settle(touch, thorough)
     else {
       val unclear = journal.unclear(snapshot)
@@ -102,10 +102,12 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
 
   /** True when something was done, so that the journal must be listed again. */
   private def finishUnfinished(tail: Tail): Boolean = {
-    val open = (tail.listedFrom to tail.newest).filterNot(tail.finished)
+    // A refused version's abort is the next version, as nobody writes over an open one.
+    def isAborted(v: Long) = tail.refused(v) && v < tail.newest && journal.existing(v + 1).aborts.contains(v)
+    val open = (tail.listedFrom to tail.newest).filterNot(v => tail.finished(v) || isAborted(v))
     if (open.isEmpty) false
     else {
-      val later = (open.head to tail.newest).flatMap(journal.entry)
+      val later = (open.head to tail.newest).map(journal.existing)
       val closed = later.flatMap(_.aborts).toSet
       val todo = later.filter(e => open.contains(e.version) && !closed(e.version))
       todo.foreach(e => if (tail.refused(e.version)) abort(e, Set.empty) else finish(e, tail.newest))
@@ -123,19 +125,20 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
         s"version ${entry.version} of $table shows ${strangers.head}, which is not a batch of this table: closing it by an abort."
       )
       close(entry, Set.empty)
-    } else if (show(entry, None, markFirst = true)) finished += entry.version
+    } else if (show(entry, journal.snapshot(entry.version - 1), None, markFirst = true)) finished += entry.version
   }
 
   /** Step 9 and 10 for a committed version. False when it was closed instead.
     *
+    * @param before
+    *   the state before it
     * @param markFirst
     *   its writer may still be about (or we are not it): what is sent may come late
     * @throws SfBatchException
     *   SFBATCH_RECOVERY_NEEDED, SFBATCH_PUBLISH_REFUSED
     */
-  def show(entry: Entry, known: Option[Map[Seq[String], Observed]], markFirst: Boolean): Boolean = {
+  def show(entry: Entry, before: Snapshot, known: Option[Map[Seq[String], Observed]], markFirst: Boolean): Boolean = {
     val targets = entry.changes.map(c => c.values -> c.to).toMap
-    val before = journal.snapshot(entry.version - 1)
     if (entry.operation != "abort") failed = None
     def isNew(values: Seq[String]) = !before.partitions.contains(values) || before.dropped.contains(values)
     try {
@@ -188,7 +191,8 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
   private def abort(entry: Entry, vanished: Set[Seq[String]]): Unit = {
     val before = journal.snapshot(entry.version - 1)
     def restored(c: PartitionChange) = if (entry.operation == "abort") c.to else before.partitions.get(c.values)
-    val closing = draft("abort", journal.snapshot(entry.version)).copy(
+    val refused = journal.snapshot(entry.version)
+    val closing = draft("abort", refused).copy(
       changes = entry.changes.map(c =>
         PartitionChange(
           c.values,
@@ -204,7 +208,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     if (journal.commit(closing)) {
       Step("aborting", entry.version)
       aborted += entry.version
-      show(closing, None, markFirst = true)
+      show(closing, refused, None, markFirst = true)
       ()
     }
   }

@@ -2,7 +2,7 @@ package sfbatch
 
 import java.io.{ByteArrayInputStream, InputStream}
 import java.lang.reflect.{InvocationTargetException, Modifier}
-import java.util.Collections
+import java.util.{Collections, WeakHashMap}
 import org.apache.commons.lang3.ClassUtils
 import org.apache.commons.lang3.reflect.MethodUtils
 import org.apache.hadoop.fs.FileSystem
@@ -29,7 +29,11 @@ private[sfbatch] object S3aClient {
   private val Any = "*"
 
   /** @throws SfBatchException SFBATCH_STORE_UNSUPPORTED */
-  def of(fs: FileSystem): S3aClient =
+  def of(fs: FileSystem): S3aClient = clients.computeIfAbsent(fs, make) // S3A 3.3.4 warns of each that is asked for
+
+  private val clients = Collections.synchronizedMap(new WeakHashMap[FileSystem, S3aClient])
+
+  private def make(fs: FileSystem): S3aClient =
     if (has(fs, "getS3AInternals")) new OfSdk2(fs)
     else if (has(fs, "getAmazonS3ClientForTesting")) new OfSdk1(fs)
     else throw unknown(fs, "getS3AInternals")
@@ -37,6 +41,14 @@ private[sfbatch] object S3aClient {
   /** The HTTP status of what the SDK threw; None when no answer came. */
   def status(e: Throwable): Option[Int] =
     Seq("statusCode", "getStatusCode").find(has(e, _)).map(call(e, _).asInstanceOf[Int])
+
+  /** What S3 calls the error; an answer without it is not S3's. */
+  def errorCode(e: Throwable): Option[String] = {
+    val details = if (has(e, "awsErrorDetails")) Option(call(e, "awsErrorDetails")) else Some(e)
+    details.flatMap(d => Seq("errorCode", "getErrorCode").find(has(d, _)).map(call(d, _))).collect { case s: String =>
+      s
+    }
+  }
 
   /** Hadoop 3.4, AWS SDK v2. */
   private final class OfSdk2(fs: FileSystem) extends S3aClient {

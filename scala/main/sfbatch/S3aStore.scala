@@ -64,8 +64,10 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
     @tailrec def attempt(number: Int): Option[Array[Byte]] =
       answer(client.get(key(path))) match {
         case Right(bytes) => Some(bytes)
-        case Left((_, Some(404))) => None
-        case Left((_, status)) if number < Attempts && status.forall(passing) =>
+        // No other 404: of a bucket, or from something before S3, says nothing about the object.
+        case Left((e, Some(404))) if S3aClient.errorCode(e).contains("NoSuchKey") => None
+        case Left((_, status))
+            if number < (if (status.isEmpty) AttemptsUnheard else Attempts) && status.forall(passing) =>
           pause(number)
           attempt(number + 1)
         case Left((e, status)) => throw failed(path, e, status)
@@ -99,6 +101,7 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
 private[sfbatch] object S3aStore {
   private val Nonce = "sfbatch-nonce"
   private val Attempts = 8
+  private val AttemptsUnheard = 3 // on top of the SDK's own
   private val proven = ConcurrentHashMap.newKeySet[java.net.URI]()
 
   /** Worth another try: a conflict with a PUT under way (ConditionalRequestConflict), throttling, a server in trouble.

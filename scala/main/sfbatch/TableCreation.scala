@@ -33,7 +33,7 @@ private[sfbatch] final class TableCreation(
       val tail = files.tail()
       // What a CREATE that died left is closed for good: it may be paused, and go on.
       val dead = Some(tail.newest).filter(n => n > 0 && !tail.finished(n)).filter(files.markRefused)
-      val state = files.snapshot(tail.newest)
+      val state = files.current(tail)
       val shown =
         batch.map(b => Shown(Some(b), None, state.version + 1, table.columns, table.storage, Some(0), Some(0), Some(0)))
       val entry = Recovery

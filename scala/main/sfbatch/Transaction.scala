@@ -71,7 +71,7 @@ final class Transaction(
             Step("journalled", entry.version)
             def settleAgain() = recovery.settle(_ => entry.changes.map(_.values).toSet)
             val shown = committed(entry) {
-              val shown = recovery.show(entry, Some(settled.observed), markFirst = false)
+              val shown = recovery.show(entry, settled.snapshot, Some(settled.observed), markFirst = false)
               if (shown) {
                 journal.remember(entry)
                 Transaction.checkpoint(journal, entry.version)
