@@ -1,4 +1,5 @@
-// One source, two Sparks: the Spark version is a function of the Scala binary version (EMR 7: 3.5, EMR on Spark 8: 4.0).
+// One source, two jars: the Spark compiled against is a function of the Scala binary version (EMR 7: 3.5, EMR on Spark 8: 4.0).
+// What later Sparks of a line changed is called by name (Later.scala).
 ThisBuild / version := "0.1.0"
 ThisBuild / organization := "io.github.sfbatch"
 ThisBuild / crossScalaVersions := Seq("2.12.18", "2.13.16")
@@ -12,7 +13,7 @@ val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."
 lazy val sfbatch = (project in file("."))
   .settings(
     name := "sfbatch",
-    moduleName := s"sfbatch-spark-${sparkBinary.value}",
+    moduleName := s"sfbatch-spark-${if (scalaBinaryVersion.value == "2.12") "3.5" else "4"}", // one jar for every Spark 4
     libraryDependencies ++= Seq(
       "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
       "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
@@ -24,6 +25,7 @@ lazy val sfbatch = (project in file("."))
       baseDirectory.value / "scala" / "main",
       baseDirectory.value / "scala" / s"spark-${sparkBinary.value}"
     ),
+    Compile / packageBin / mappings ~= (_.filterNot(_._2.startsWith("org/apache/spark/sql/catalyst/"))), // LaterTypes
     Compile / unmanagedResourceDirectories := Seq(baseDirectory.value / "scala" / "resources"),
     Test / unmanagedSourceDirectories := Seq(baseDirectory.value / "tests" / "scala"),
     Test / unmanagedResourceDirectories := Nil,
