@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,8 +50,15 @@ test-spark-4.1 test-spark-4.3: test-spark-%: .venv/spark-%/classes.jsa ## the Py
 test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on S3 by S3A, both Sparks at once; fetches 840 MB first
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=yes test-s3-3.5 test-s3-4.0
 
+test-s3-4.1: .venv/spark-4.1/.wheel build/.s3-4.1 ## the tests on S3 by Hadoop 3.4.2, Spark 4.1; fetches 600 MB first
 test-s3-%:
 	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
+
+test-hdfs: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.hdfs ## the tests on HDFS, Hadoop's minicluster, both Sparks
+	@for spark in 3.5 4.0; do
+	  printf '\033[1m== HDFS and Spark %s\033[0m\n' $$spark
+	  .venv/spark-$$spark/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/hdfs $(PYTEST)
+	done
 
 test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9 and 4.0.1 with PostgreSQL (8 minutes)
 	$(call say,Hive metastore 2.3.9 on PostgreSQL)
@@ -123,6 +130,16 @@ build/.jars: $(SCALA)
 build/.s3: build.sbt
 	$(call say,fetching hadoop-aws and the AWS SDKs for the S3 tests (the first time 840 MB))
 	project/sbt +s3/classPath
+	touch $@
+
+build/.s3-4.1: build.sbt
+	$(call say,fetching hadoop-aws 3.4.2 and its AWS SDK)
+	RUN_SPARK=4.1 project/sbt s3/classPath
+	touch $@
+
+build/.hdfs: build.sbt
+	$(call say,fetching Hadoop's minicluster)
+	project/sbt +hdfs/classPath
 	touch $@
 
 build/.metastores: build.sbt

@@ -7,8 +7,9 @@ ThisBuild / scalaVersion := "2.12.18"
 
 val sparkFor = Map("2.12" -> "3.5.6", "2.13" -> "4.0.2")
 val sparkVersion = Def.setting(sparkFor(scalaBinaryVersion.value))
-val hadoopFor = Map("2.12" -> "3.3.4", "2.13" -> "3.4.1") // Spark's own
+val hadoopFor = Map("3.5" -> "3.3.4", "4.0" -> "3.4.1", "4.1" -> "3.4.2") // Spark's own
 val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."))
+val sparkRun = Def.setting(sys.env.getOrElse("RUN_SPARK", sparkBinary.value)) // of the tests' parts: `RUN_SPARK=4.1`
 
 lazy val sfbatch = (project in file("."))
   .settings(
@@ -62,10 +63,25 @@ lazy val sfbatch = (project in file("."))
   * them.
   */
 lazy val s3 = (project in file("build/s3")).settings(
-  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(scalaBinaryVersion.value),
+  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(sparkRun.value),
   autoScalaLibrary := false,
   TaskKey[Unit]("classPath", "writes build/s3-<Spark version>.classpath") := IO.write(
-    baseDirectory.value.getParentFile / s"s3-${sparkBinary.value}.classpath",
+    baseDirectory.value.getParentFile / s"s3-${sparkRun.value}.classpath",
+    (Compile / managedClasspath).value.map(_.data).mkString(":")
+  )
+)
+
+/** Hadoop's own HDFS in one process, for `make test-hdfs`; its client is among Spark's jars. */
+lazy val hdfs = (project in file("build/hdfs")).settings(
+  libraryDependencies ++= Seq(
+    "org.apache.hadoop" % "hadoop-client-minicluster" % hadoopFor(sparkRun.value),
+    "junit" % "junit" % "4.13.2",
+    "org.hamcrest" % "hamcrest-core" % "1.3",
+    "org.mockito" % "mockito-core" % "2.28.2"
+  ).map(_.intransitive()),
+  autoScalaLibrary := false,
+  TaskKey[Unit]("classPath", "writes build/hdfs-<Spark version>.classpath") := IO.write(
+    baseDirectory.value.getParentFile / s"hdfs-${sparkRun.value}.classpath",
     (Compile / managedClasspath).value.map(_.data).mkString(":")
   )
 )
@@ -74,7 +90,7 @@ lazy val s3 = (project in file("build/s3")).settings(
 lazy val metastores = (project in file("build/metastores")).settings(
   libraryDependencies ++= Seq(
     "org.postgresql" % "postgresql" % "42.7.14",
-    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("2.12"),
+    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("3.5"),
     "org.apache.hive" % "hive-standalone-metastore-server" % "4.0.1" artifacts Artifact(
       "hive-standalone-metastore-server",
       "tar.gz",
