@@ -44,7 +44,9 @@ class HdfsStoreSuite extends munit.FunSuite {
 
   test("while nothing answers it may still be made") {
     val failure =
-      intercept[SfBatchException](store(new Faulty(made = false, down = true)).createExclusive(new Path(root, "x"), bytes))
+      intercept[SfBatchException](
+        store(new Faulty(made = false, down = true)).createExclusive(new Path(root, "x"), bytes)
+      )
     assert(failure.getCause.isInstanceOf[NoAnswer], failure.getCause)
   }
 }

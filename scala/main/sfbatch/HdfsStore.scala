@@ -33,14 +33,14 @@ private[sfbatch] final class HdfsStore(fs: FileSystem) extends HadoopStore(fs) {
     renamed
   }
 
-  /** The rename has not answered, or said no. Its source bears a name that nobody else has: once we have deleted it, the
-    * rename is not made and cannot be; is it gone already, the rename was.
+  /** The rename has not answered, or said no. Its source bears a name that nobody else has: once we have deleted it,
+    * the rename is not made and cannot be; is it gone already, the rename was.
     */
   private def settled(temporary: Path, path: Path, bytes: Array[Byte], failure: IOException): Boolean =
-    try {
+    try
       if (fs.delete(temporary, false)) if (fs.exists(path)) false else throw failure
       else read(path).exists(_.sameElements(bytes)) || (throw new NoAnswer(failure.getMessage, failure))
-    } catch {
+    catch {
       case e: IOException if e ne failure => throw new NoAnswer(failure.getMessage, failure)
       case _: SfBatchException => throw new NoAnswer(failure.getMessage, failure) // read's
     }
