@@ -18,7 +18,7 @@ class HdfsStoreSuite extends munit.FunSuite {
       else {
         if (made) super.rename(from, to)
         failed = true
-        throw new IOException("no answer")
+        throw new IOException("no answer\n\tat its server")
       }
     override def delete(path: Path, recursive: Boolean): Boolean =
       if (failed && down) throw new IOException("still no answer") else super.delete(path, recursive)
@@ -37,7 +37,9 @@ class HdfsStoreSuite extends munit.FunSuite {
   test("a rename that was not made is a failure, once its source is gone, and leaves the name free") {
     val path = new Path(root, "free")
     val tried = store(new Faulty(made = false))
-    assertEquals(intercept[SfBatchException](tried.createExclusive(path, bytes)).code, "SFBATCH_STORE_FAILED")
+    val failure = intercept[SfBatchException](tried.createExclusive(path, bytes))
+    assertEquals(failure.code, "SFBATCH_STORE_FAILED")
+    assert(!failure.getMessage.contains("at its server"), failure.getMessage) // the stack of the other side
     assertEquals(tried.list(root).map(_.getPath.getName).filter(_.contains("free")), Nil)
     assert(tried.createExclusive(path, bytes))
   }

@@ -78,16 +78,19 @@ object Store {
       case e: IOException =>
         throw new SfBatchException(
           "SFBATCH_STORE_FAILED",
-          s"$what: ${e.getMessage}.",
+          s"$what: ${said(e)}.",
           e,
           "Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again."
         )
     }
 
+  /** Without the NameNode's stack, which HDFS's client puts below. */
+  private def said(e: Throwable): String = String.valueOf(e.getMessage).split("\n", 2).head.trim
+
   private def denied(what: String, e: Throwable) =
     new SfBatchException(
       "SFBATCH_NO_PERMISSION",
-      s"$what: no permission (${e.getMessage}). Ask for write access to the table's location.",
+      s"$what: no permission (${said(e)}). Ask for write access to the table's location.",
       e
     )
 }
