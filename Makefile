@@ -13,13 +13,13 @@ PYTEST ?=
 VERSION := $(shell sed -n 's/^ThisBuild \/ version := "\(.*\)"/\1/p' build.sbt)
 WHEEL := python/dist/sfbatch-$(VERSION)-py3-none-any.whl
 JAR_35 := target/scala-2.12/sfbatch-spark-3.5_2.12-$(VERSION).jar
-JAR_40 := target/scala-2.13/sfbatch-spark-4.0_2.13-$(VERSION).jar
+JAR_4 := target/scala-2.13/sfbatch-spark-4_2.13-$(VERSION).jar
 SCALA := $(shell find scala project build.sbt -type f -not -path '*/target/*')
 PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.toml
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
+.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,11 +43,22 @@ test-python: .venv/spark-3.5/classes.jsa .venv/spark-4.0/classes.jsa ## the Pyth
 	done
 	exit $$failed
 
+test-spark-4.1 test-spark-4.3: test-spark-%: .venv/spark-%/classes.jsa ## the Python tests on PySpark 4.1.4, 4.3.0
+	$(call say,Python tests on Spark $*)
+	.venv/spark-$*/bin/python -m pytest -n 2 --dist loadfile -v -c tests/python/pytest.ini tests/python $(PYTEST)
+
 test-s3: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.s3 ## the tests on S3 by S3A, both Sparks at once; fetches 840 MB first
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=yes test-s3-3.5 test-s3-4.0
 
+test-s3-4.1: .venv/spark-4.1/.wheel build/.s3-4.1 ## the tests on S3 by Hadoop 3.4.2, Spark 4.1; fetches 600 MB first
 test-s3-%:
 	@.venv/spark-$*/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/s3 $(PYTEST) $(call as,$*)
+
+test-hdfs: .venv/spark-3.5/.wheel .venv/spark-4.0/.wheel build/.hdfs ## the tests on HDFS, Hadoop's minicluster, both Sparks
+	@for spark in 3.5 4.0; do
+	  printf '\033[1m== HDFS and Spark %s\033[0m\n' $$spark
+	  .venv/spark-$$spark/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/hdfs $(PYTEST)
+	done
 
 test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol on Hive metastores 2.3.9, 3.1.3 and 4.0.1 with PostgreSQL and MariaDB (20 minutes)
 	@cd tests/python
@@ -122,7 +133,7 @@ clean: ## remove what was built (not the environments)
 
 lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
 	@cd tests/python
-	for name in 3.5 4.0 jobs lint; do
+	for name in 3.5 4.0 4.1 4.3 jobs lint; do
 	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
 	done
@@ -143,6 +154,16 @@ build/.s3proxy: build.sbt
 	project/sbt s3proxy/classPath
 	touch $@
 
+build/.s3-4.1: build.sbt
+	$(call say,fetching hadoop-aws 3.4.2 and its AWS SDK)
+	RUN_SPARK=4.1 project/sbt s3/classPath
+	touch $@
+
+build/.hdfs: build.sbt
+	$(call say,fetching Hadoop's minicluster)
+	project/sbt +hdfs/classPath
+	touch $@
+
 build/.metastores: build.sbt
 	$(call say,fetching Hive's metastores 3.1.3 and 4.0.1 and two JDBC drivers)
 	project/sbt metastores/parts
@@ -152,7 +173,7 @@ $(WHEEL): build/.jars $(PY) .venv/lint/.installed
 	$(call say,building $(WHEEL))
 	rm -rf python/sfbatch/jars python/dist
 	mkdir -p python/sfbatch/jars
-	cp $(JAR_35) $(JAR_40) python/sfbatch/jars/
+	cp $(JAR_35) $(JAR_4) python/sfbatch/jars/
 	$(UV) build -q --wheel --no-build-isolation --python .venv/lint/bin/python --out-dir python/dist python
 
 $(UV):

@@ -1,4 +1,5 @@
-// One source, two Sparks: the Spark version is a function of the Scala binary version (EMR 7: 3.5, EMR on Spark 8: 4.0).
+// One source, two jars: the Spark compiled against is a function of the Scala binary version (EMR 7: 3.5, EMR on Spark 8: 4.0).
+// What later Sparks of a line changed is called by name (Later.scala).
 ThisBuild / version := "0.1.0"
 ThisBuild / organization := "io.github.sfbatch"
 ThisBuild / crossScalaVersions := Seq("2.12.18", "2.13.16")
@@ -6,13 +7,14 @@ ThisBuild / scalaVersion := "2.12.18"
 
 val sparkFor = Map("2.12" -> "3.5.6", "2.13" -> "4.0.2")
 val sparkVersion = Def.setting(sparkFor(scalaBinaryVersion.value))
-val hadoopFor = Map("2.12" -> "3.3.4", "2.13" -> "3.4.1") // Spark's own
+val hadoopFor = Map("3.5" -> "3.3.4", "4.0" -> "3.4.1", "4.1" -> "3.4.2") // Spark's own
 val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."))
+val sparkRun = Def.setting(sys.env.getOrElse("RUN_SPARK", sparkBinary.value)) // of the tests' parts: `RUN_SPARK=4.1`
 
 lazy val sfbatch = (project in file("."))
   .settings(
     name := "sfbatch",
-    moduleName := s"sfbatch-spark-${sparkBinary.value}",
+    moduleName := s"sfbatch-spark-${if (scalaBinaryVersion.value == "2.12") "3.5" else "4"}", // one jar for every Spark 4
     libraryDependencies ++= Seq(
       "org.apache.spark" %% "spark-sql" % sparkVersion.value % Provided,
       "org.apache.spark" %% "spark-hive" % sparkVersion.value % Provided,
@@ -24,6 +26,7 @@ lazy val sfbatch = (project in file("."))
       baseDirectory.value / "scala" / "main",
       baseDirectory.value / "scala" / s"spark-${sparkBinary.value}"
     ),
+    Compile / packageBin / mappings ~= (_.filterNot(_._2.startsWith("org/apache/spark/sql/catalyst/"))), // LaterTypes
     Compile / unmanagedResourceDirectories := Seq(baseDirectory.value / "scala" / "resources"),
     Test / unmanagedSourceDirectories := Seq(baseDirectory.value / "tests" / "scala"),
     Test / unmanagedResourceDirectories := Nil,
@@ -60,10 +63,25 @@ lazy val sfbatch = (project in file("."))
   * them.
   */
 lazy val s3 = (project in file("build/s3")).settings(
-  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(scalaBinaryVersion.value),
+  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(sparkRun.value),
   autoScalaLibrary := false,
   TaskKey[Unit]("classPath", "writes build/s3-<Spark version>.classpath") := IO.write(
-    baseDirectory.value.getParentFile / s"s3-${sparkBinary.value}.classpath",
+    baseDirectory.value.getParentFile / s"s3-${sparkRun.value}.classpath",
+    (Compile / managedClasspath).value.map(_.data).mkString(":")
+  )
+)
+
+/** Hadoop's own HDFS in one process, for `make test-hdfs`; its client is among Spark's jars. */
+lazy val hdfs = (project in file("build/hdfs")).settings(
+  libraryDependencies ++= Seq(
+    "org.apache.hadoop" % "hadoop-client-minicluster" % hadoopFor(sparkRun.value),
+    "junit" % "junit" % "4.13.2",
+    "org.hamcrest" % "hamcrest-core" % "1.3",
+    "org.mockito" % "mockito-core" % "2.28.2"
+  ).map(_.intransitive()),
+  autoScalaLibrary := false,
+  TaskKey[Unit]("classPath", "writes build/hdfs-<Spark version>.classpath") := IO.write(
+    baseDirectory.value.getParentFile / s"hdfs-${sparkRun.value}.classpath",
     (Compile / managedClasspath).value.map(_.data).mkString(":")
   )
 )
@@ -73,7 +91,7 @@ lazy val metastores = (project in file("build/metastores")).settings(
   libraryDependencies ++= (Seq(
     "org.postgresql" % "postgresql" % "42.7.14",
     "org.mariadb.jdbc" % "mariadb-java-client" % "2.7.13", // EMR's line
-    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("2.12")
+    "org.apache.hadoop" % "hadoop-hdfs" % hadoopFor("3.5")
   ) ++ Seq("hive-standalone-metastore" -> "3.1.3", "hive-standalone-metastore-server" -> "4.0.1").map {
     case (name, version) => "org.apache.hive" % name % version artifacts Artifact(name, "tar.gz", "tar.gz", "bin")
   }).map(_.intransitive()),

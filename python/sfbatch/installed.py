@@ -15,8 +15,8 @@ from sfbatch.errors import SparkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Spark's version -> the Scala its jar is built for.
-SUPPORTED = {"3.5": "2.12", "4.0": "2.13"}
+#: Spark's version -> the Scala its jar is built for. One jar runs on every Spark 4.
+SUPPORTED = {"3.5": "2.12", "4.0": "2.13", "4.1": "2.13", "4.2": "2.13", "4.3": "2.13"}
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,19 @@ class InstalledSpark:
         Raises SparkError SFBATCH_SPARK_UNSUPPORTED.
         """
         line = ".".join(self.version.split(".")[:2])
-        if line == "4.0" and not re.match(r"4\.0\.[012]\b", self.version):
-            raise SparkError(
-                "SFBATCH_SPARK_UNSUPPORTED",
-                f"the Spark in {self.home} is {self.version}; of 4.0 sfbatch runs on 4.0.0 to 4.0.2 (4.0.5 changed a "
-                "call it needs). Install one of them, e.g. `pip install pyspark==4.0.2`, or point SPARK_HOME at one.",
-            )
         if SUPPORTED.get(line) != self.scala:
-            known = " and ".join(f"Spark {spark}.x with Scala {scala}" for spark, scala in SUPPORTED.items())
             raise SparkError(
                 "SFBATCH_SPARK_UNSUPPORTED",
-                f"the Spark in {self.home} is {self.version} with Scala {self.scala}; sfbatch is built for {known}. "
-                "Install one of them, e.g. `pip install 'pyspark==3.5.*'`, or point SPARK_HOME at one.",
+                f"the Spark in {self.home} is {self.version} with Scala {self.scala}; sfbatch runs on Spark "
+                f"{', '.join(SUPPORTED)}, with Scala 2.12 on 3.5 and 2.13 on the others. "
+                "Install one of them, e.g. `pip install 'sfbatch[spark]'`, or point SPARK_HOME at one.",
             )
         return line
+
+
+def jar_name(line: str) -> str:
+    """What the jar for a Spark is called, as a pattern, e.g. `sfbatch-spark-3.5_2.12-*.jar` for `3.5`."""
+    return f"sfbatch-spark-{line if line < '4' else '4'}_{SUPPORTED[line]}-*.jar"
 
 
 def installed_spark() -> InstalledSpark:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sfbatch.errors import SparkError
-from sfbatch.installed import installed_spark
+from sfbatch.installed import installed_spark, jar_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,13 +76,13 @@ def jar_path() -> Path:
 
     Raises SparkError: SFBATCH_SPARK_NOT_FOUND, SFBATCH_SPARK_UNSUPPORTED.
     """
-    spark = installed_spark()
+    line = installed_spark().line
     folder = Path(__file__).parent / "jars"
-    jars = sorted(folder.glob(f"sfbatch-spark-{spark.line}_{spark.scala}-*.jar"))
+    jars = sorted(folder.glob(jar_name(line)))
     if not jars:
         raise SparkError(
             "SFBATCH_SPARK_UNSUPPORTED",
-            f"this copy of sfbatch holds no jar for Spark {spark.line} in {folder}. Install the wheel that "
+            f"this copy of sfbatch holds no jar for Spark {line} in {folder}. Install the wheel that "
             "`make wheel` leaves in python/dist.",
         )
     return jars[-1]

@@ -339,9 +339,16 @@ def _directory_problems(version, place, change):
         yield f"version {version}: {place} holds {len(files)} files, {size} bytes; the journal says {change['files']}, {change.get('bytes')}"
 
 
+#: Where another file system's tables were copied to: `{"hdfs://127.0.0.1:8020": Path("/tmp/mirror")}`.
+MIRRORS = {}
+
+
 def path_of(location, mirror=None):
     """Where a location's files are to be read."""
     if mirror and location.startswith("s3a://"):
         return mirror / location.removeprefix("s3a://")
+    for uri, folder in MIRRORS.items():
+        if location.startswith(f"{uri}/"):
+            return folder / location[len(uri) + 1 :]
     # Hadoop's Path.toString does not encode: a % in a location is a letter of the file's name.
     return Path(re.sub(r"^file:/+", "/", location))

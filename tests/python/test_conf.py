@@ -15,7 +15,7 @@ def properties(name):
 
 
 @pytest.mark.parametrize(
-    ("release", "jar"), [("emr7", "sfbatch-spark-3.5_2.12"), ("emr-spark8", "sfbatch-spark-4.0_2.13")]
+    ("release", "jar"), [("emr7", "sfbatch-spark-3.5_2.12"), ("emr-spark8", "sfbatch-spark-4_2.13")]
 )
 @pytest.mark.parametrize("cluster", ["dev", "prod"])
 def test_each_cluster_loads_the_jar_of_its_spark_and_names_its_metastore(cluster, release, jar):

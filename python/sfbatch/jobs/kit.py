@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sfbatch
 from sfbatch.errors import SparkError
+from sfbatch.installed import SUPPORTED, jar_name
 from sfbatch.spark import jar_path
 
 _PACKAGE = Path(sfbatch.__file__).parent
@@ -25,7 +26,7 @@ def jar_for(line: str) -> Path:
     """
     if line == "installed":
         return jar_path()
-    jars = sorted((_PACKAGE / "jars").glob(f"sfbatch-spark-{line}_*.jar"))
+    jars = sorted((_PACKAGE / "jars").glob(jar_name(line))) if line in SUPPORTED else []
     if not jars:
         message = f"this copy of sfbatch holds no jar for Spark {line}: install the wheel that `make wheel` leaves."
         raise SparkError("SFBATCH_SPARK_UNSUPPORTED", message)

@@ -40,18 +40,18 @@ object Store {
     val fs = fileSystem(path, conf)
     if (isS3a(fs)) new S3aStore(fs)
     else if (fs.getUri.getScheme == "file") new LocalStore(fs)
+    else if (isA(fs, "org.apache.hadoop.hdfs.DistributedFileSystem")) new HdfsStore(fs)
     else
       throw unsupported(
-        s"'$path': a table cannot lie on ${fs.getClass.getName} (${fs.getUri.getScheme}://), where no file can be created exclusively. Put its LOCATION on file:// or s3a://."
+        s"'$path': a table cannot lie on ${fs.getClass.getName} (${fs.getUri.getScheme}://), where no file can be created exclusively. Put its LOCATION on file://, hdfs:// or s3a://."
       )
   }
 
   /** Also where `s3://` is mapped to it. */
-  def isS3a(fs: FileSystem): Boolean =
-    Iterator
-      .iterate[Class[_]](fs.getClass)(_.getSuperclass)
-      .takeWhile(_ != null)
-      .exists(_.getName == "org.apache.hadoop.fs.s3a.S3AFileSystem")
+  def isS3a(fs: FileSystem): Boolean = isA(fs, "org.apache.hadoop.fs.s3a.S3AFileSystem")
+
+  private def isA(fs: FileSystem, name: String): Boolean =
+    Iterator.iterate[Class[_]](fs.getClass)(_.getSuperclass).takeWhile(_ != null).exists(_.getName == name)
 
   private def fileSystem(path: Path, conf: Configuration): FileSystem =
     try path.getFileSystem(conf)
@@ -78,16 +78,19 @@ object Store {
       case e: IOException =>
         throw new SfBatchException(
           "SFBATCH_STORE_FAILED",
-          s"$what: ${e.getMessage}.",
+          s"$what: ${said(e)}.",
           e,
           "Readers see whole versions as before; mend the store, look at CALL sfbatch.history, and run again."
         )
     }
 
+  /** Without the NameNode's stack, which HDFS's client puts below. */
+  private def said(e: Throwable): String = String.valueOf(e.getMessage).split("\n", 2).head.trim
+
   private def denied(what: String, e: Throwable) =
     new SfBatchException(
       "SFBATCH_NO_PERMISSION",
-      s"$what: no permission (${e.getMessage}). Ask for write access to the table's location.",
+      s"$what: no permission (${said(e)}). Ask for write access to the table's location.",
       e
     )
 }

@@ -25,7 +25,7 @@ class Launch:
     cluster: Any  # the cluster's document: its `metadata` says where it is
     program: Sequence[str] = ()  # the command's own words, with which `arguments` begins
     attempt: int = 1
-    spark: str | None = None  # the Spark whose jar of sfbatch the job gets: "3.5", "4.0", "installed"
+    spark: str | None = None  # the Spark whose jar of sfbatch the job gets: "3.5", "4.0" ..., "installed"
     requirements: Path | None = None  # the attachment that says which Python packages the job needs
     refused: str | None = None  # why the job must not be started after all; it then ends as NOT_STARTED
 

@@ -35,16 +35,18 @@ final class BatchWriter(
   ): Seq[WrittenFile] = {
     var files: Seq[WrittenFile] = Nil
     val conf = configuration(batchId)
-    FileFormatWriter.write(
-      sparkSession = session,
-      plan = plan,
-      fileFormat = WriteFormat.configure(session, format, catalogTable, conf),
-      committer = BatchCommitProtocol(table, batchId, UUID.randomUUID.toString),
-      outputSpec = FileFormatWriter.OutputSpec(table.root.toString, Map.empty, columns),
-      hadoopConf = conf,
-      partitionColumns = partitionColumns,
-      bucketSpec = None,
-      statsTrackers = Seq(
+    Later.call[Set[String]]( // Spark 4.0.5 and 4.1 have one parameter more than 4.0.4
+      FileFormatWriter,
+      "write",
+      session,
+      plan,
+      WriteFormat.configure(session, format, catalogTable, conf),
+      BatchCommitProtocol(table, batchId, UUID.randomUUID.toString),
+      FileFormatWriter.OutputSpec(table.root.toString, Map.empty, columns),
+      conf,
+      partitionColumns,
+      None, // no buckets
+      Seq(
         new WrittenFiles(
           new SerializableConfiguration(conf),
           table.style,
@@ -56,8 +58,8 @@ final class BatchWriter(
           }
         )
       ),
-      options = format.options ++ maxRecordsPerFile.map("maxRecordsPerFile" -> _.toString),
-      numStaticPartitionCols = static
+      format.options ++ maxRecordsPerFile.map("maxRecordsPerFile" -> _.toString),
+      static
     )
     files
   }

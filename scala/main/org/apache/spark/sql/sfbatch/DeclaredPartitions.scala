@@ -4,7 +4,7 @@ import _root_.sfbatch.{SfBatchException, Table}
 import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.catalyst.expressions.{Attribute, AttributeReference, EqualTo, Expression, PredicateHelper}
+import org.apache.spark.sql.catalyst.expressions.{And, Attribute, AttributeReference, EqualTo, Expression}
 import org.apache.spark.sql.catalyst.plans.logical.{Filter, LocalRelation, LogicalPlan, Project}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.IntegerType
@@ -36,9 +36,7 @@ object DeclaredPartitions {
   }
 
   /** Option `replaceWhere`. */
-  final case class Where(session: Session, table: Table, predicate: String)
-      extends DeclaredPartitions
-      with PredicateHelper {
+  final case class Where(session: Session, table: Table, predicate: String) extends DeclaredPartitions {
     private val columns = PartitionValues.attributes(table.partitionColumns)
     private val index = AttributeReference("__sfbatch_index", IntegerType, nullable = false)()
     private val parsed: Expression =
@@ -66,7 +64,7 @@ object DeclaredPartitions {
 
     /** The one partition that `a = 1 AND b = 'x'` names when every partition column is there; it need not exist. */
     private def named: Option[Seq[String]] = {
-      val equals = splitConjunctivePredicates(condition(Nil)).collect {
+      val equals = conjuncts(condition(Nil)).collect {
         case EqualTo(a: Attribute, e) if e.foldable => lower(a.name) -> e
         case EqualTo(e, a: Attribute) if e.foldable => lower(a.name) -> e
       }.toMap
@@ -78,6 +76,11 @@ object DeclaredPartitions {
       }
       if (texts.exists(t => t.isEmpty || t.contains(null))) None
       else Some(texts.map(_.get)).filter(v => matching(Seq(v)).nonEmpty)
+    }
+
+    private def conjuncts(condition: Expression): Seq[Expression] = condition match {
+      case And(left, right) => conjuncts(left) ++ conjuncts(right)
+      case one => Seq(one)
     }
 
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {

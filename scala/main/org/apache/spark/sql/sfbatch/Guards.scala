@@ -151,6 +151,13 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "whether the partition exists is known only at the publish",
         "option expectedBatchId, or leave IF NOT EXISTS out"
       )
+    case i: InsertIntoStatement if oursIn(i.table).isDefined && Inserts.unheeded(i).nonEmpty =>
+      no(
+        oursIn(i.table).get,
+        s"INSERT with ${Inserts.unheeded(i).mkString(", ")}",
+        "sfbatch does not know this clause of a later Spark",
+        "INSERT INTO, or INSERT OVERWRITE with PARTITION (...) or option replaceWhere"
+      )
     case d: DeleteFromTable if oursIn(d.table).isDefined => rowLevel(oursIn(d.table).get, "DELETE")
     case u: UpdateTable if oursIn(u.table).isDefined => rowLevel(oursIn(u.table).get, "UPDATE")
     case m: MergeIntoTable if oursIn(m.targetTable).isDefined => rowLevel(oursIn(m.targetTable).get, "MERGE")

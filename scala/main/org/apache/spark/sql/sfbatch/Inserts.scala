@@ -6,6 +6,12 @@ import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, Logical
 /** Inserts that keep the writer's options, which Spark's own statement has no room for. */
 object Inserts {
 
+  /** What Spark 3.5 and 4.0 have of an insert: up to `byName`. */
+  private val KnownFields = 7
+
+  /** Clauses of a later Spark (REPLACE USING, WITH SCHEMA EVOLUTION) that nothing here would heed. */
+  def unheeded(insert: InsertIntoStatement): Seq[String] = Later.unknown(insert, InsertIntoStatement, KnownFields)
+
   /** As `insertInto` and SQL: the query's columns in the table's order, partition columns last. */
   def byPosition(
       table: LogicalPlan,
@@ -28,13 +34,15 @@ object Inserts {
   }
 
   private def statement(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, byName: Boolean): LogicalPlan =
-    InsertIntoStatement(
-      table = table,
-      partitionSpec = Map.empty,
-      userSpecifiedCols = Nil,
-      query = query,
-      overwrite = overwrite,
-      ifPartitionNotExists = false,
-      byName = byName
+    Later.call( // Spark 4.2 has more fields
+      InsertIntoStatement,
+      "apply",
+      table,
+      Map.empty,
+      Nil, // columns named by the user
+      query,
+      overwrite,
+      false, // if the partition does not exist
+      byName
     )
 }

@@ -16,10 +16,12 @@ import scala.annotation.tailrec
   * arguments.
   */
 final class SfBatchParser(session: Session, override val delegate: ParserInterface) extends Shims.Parser {
-  override def parsePlan(sqlText: String): LogicalPlan = sqlText match {
+  override def parsePlan(sqlText: String): LogicalPlan = parsed(sqlText, delegate.parsePlan(sqlText))
+
+  override protected def parsed(sqlText: String, byDelegate: => LogicalPlan): LogicalPlan = sqlText match {
     case SfBatchParser.Call(procedure) => later(parseCall(procedure))
     case _ =>
-      val plan = delegate.parsePlan(sqlText)
+      val plan = byDelegate
       later(ParsedGuards.rewrite(session, plan))
   }
 

@@ -58,21 +58,25 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
     }
   }
 
-  private def create(name: TableIdentifier, save: SaveIntoDataSourceCommand): LogicalPlan =
+  private def create(name: TableIdentifier, save: SaveIntoDataSourceCommand): LogicalPlan = {
+    val properties = save.options.filterNot { case (key, _) =>
+      SourceRule.addressing(key.toLowerCase(Locale.ROOT))
+    }
     CreateTable(
-      CatalogTable(
-        identifier = name,
-        tableType = CatalogTableType.EXTERNAL,
-        storage = CatalogStorageFormat.empty.copy(properties = save.options.filterNot { case (key, _) =>
-          SourceRule.addressing(key.toLowerCase(Locale.ROOT))
-        }),
-        schema = new StructType,
-        provider = Some("sfbatch"),
-        partitionColumnNames = partitionBy(save).getOrElse(Nil)
+      Later.call[CatalogTable]( // Spark 4.2 has more fields in both
+        CatalogTable,
+        "apply",
+        name,
+        CatalogTableType.EXTERNAL,
+        Later.call[CatalogStorageFormat](CatalogStorageFormat, "apply", None, None, None, None, false, properties),
+        new StructType,
+        Some("sfbatch"),
+        partitionBy(save).getOrElse(Nil)
       ),
       SaveMode.ErrorIfExists,
       Some(save.query)
     )
+  }
 
   private def partitionBy(save: SaveIntoDataSourceCommand): Option[Seq[String]] =
     save.options.get(DataSourceUtils.PARTITIONING_COLUMNS_KEY).map(DataSourceUtils.decodePartitioningColumns)

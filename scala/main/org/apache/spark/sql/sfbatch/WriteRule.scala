@@ -21,11 +21,14 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
     case insert: InsertIntoStatement if insert.table.resolved && insert.query.resolved =>
       WriteRule.target(insert.table).filter(OurTable.isOurs).fold[LogicalPlan](insert) { table =>
         insert.query match {
-          case Inserts.Carrier(options, strict, query) => write(table, insert.copy(query = query), options, strict)
+          case Inserts.Carrier(options, strict, query) => write(table, withQuery(insert, query), options, strict)
           case _ => write(table, insert, Map.empty, strict = false)
         }
       }
   }
+
+  private def withQuery(insert: InsertIntoStatement, query: LogicalPlan) =
+    insert.withNewChildren(Seq(query)).asInstanceOf[InsertIntoStatement]
 
   private def write(
       table: CatalogTable,

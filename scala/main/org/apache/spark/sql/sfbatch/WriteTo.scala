@@ -46,7 +46,8 @@ final case class WriteTo(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case i: InsertIntoStatement =>
       i.table match {
-        case DataSourceV2Relation(WritableTable(table), _, _, _, _) => i.copy(table = UnresolvedCatalogRelation(table))
+        case DataSourceV2Relation(WritableTable(table), _, _, _, _) =>
+          WriteTo.onTable(i, UnresolvedCatalogRelation(table))
         case _ => i
       }
     case write: V2WriteCommand =>
@@ -59,6 +60,19 @@ final case class WriteTo(session: Session) extends Rule[LogicalPlan] {
 }
 
 object WriteTo {
+  private def onTable(i: InsertIntoStatement, table: LogicalPlan): InsertIntoStatement =
+    Later.call( // Spark 4.2 has more fields: they stay
+      i,
+      "copy",
+      table,
+      i.partitionSpec,
+      i.userSpecifiedCols,
+      i.query,
+      i.overwrite,
+      i.ifPartitionNotExists,
+      i.byName
+    )
+
   def insert(table: CatalogTable, target: LogicalPlan, write: V2WriteCommand): Option[LogicalPlan] = write match {
     case a: AppendData => Some(into(target, a.query, overwrite = false, a.isByName, a.writeOptions))
     case o: OverwritePartitionsDynamic => Some(into(target, o.query, overwrite = true, o.isByName, o.writeOptions))
@@ -98,7 +112,11 @@ object WriteTo {
     */
   def checkCatalog(session: Session, parts: Seq[String]): Unit =
     if (calledFromWriteTo && OurTable.of(session, parts).isDefined)
-      session.sessionState.catalogManager.catalog(CatalogManager.SESSION_CATALOG_NAME) match {
+      Later.call[AnyRef]( // a class, an interface from Spark 4.2 on
+        session.sessionState.catalogManager,
+        "catalog",
+        CatalogManager.SESSION_CATALOG_NAME
+      ) match {
         case _: SfBatchCatalog =>
         case other =>
           throw new SfBatchException(
