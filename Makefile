@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-s3 test-metastores test-jobs test-faults test-model lint format wheel bench load model lock clean
+.PHONY: help demo test test-scala test-python test-s3 test-metastores test-readers test-jobs test-faults test-model lint format wheel bench load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,10 @@ test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol o
 	  test_lock_and_late.py test_concurrency.py test_golden.py test_create.py $(PYTEST)
 	printf '\033[1m== Hive metastore 4.0.1 on PostgreSQL\033[0m\n'
 	SFBATCH_TEST_METASTORE=4.0.1 ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini metastores $(PYTEST)
+
+test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.wheel .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (12 minutes; fetches 2 GB first)
+	$(call say,other readers)
+	.venv/spark-readers/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/readers $(PYTEST)
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
@@ -105,7 +109,7 @@ clean: ## remove what was built (not the environments)
 
 lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
 	@cd tests/python
-	for name in 3.5 4.0 jobs lint; do
+	for name in 3.5 4.0 readers stock-4.1 stock-4.3 jobs lint; do
 	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
 	done
@@ -124,6 +128,14 @@ build/.s3: build.sbt
 build/.metastores: build.sbt
 	$(call say,fetching Hive's metastore 4.0.1 and the PostgreSQL driver)
 	project/sbt metastores/parts
+	touch $@
+
+build/.trino: build.sbt
+	$(call say,fetching Trino (450 MB))
+	project/sbt trino/parts
+	rm -rf build/trino/lib build/trino/plugin
+	tar xzf "$$(sed -n 1p build/trino.parts)" -C build/trino --strip-components=1 --wildcards '*/lib'
+	$(PYTHON) -m zipfile -e "$$(sed -n 2p build/trino.parts)" build/trino/plugin
 	touch $@
 
 $(WHEEL): build/.jars $(PY) .venv/lint/.installed
