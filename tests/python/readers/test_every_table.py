@@ -1,5 +1,8 @@
 """Every kind of table that sfbatch writes, read by others: their rows are those that were written."""
 
+import re
+from pathlib import Path
+
 import pytest
 from checker import Metastore, table_of
 from pyarrow import fs
@@ -8,6 +11,7 @@ from readers import files
 from readers.rows import plain_rows
 from readers.tables import TABLES
 
+ROOT = Path(__file__).parents[3]
 SPARKS = ("3.5", "4.0", "4.1", "4.3")
 every_table = pytest.mark.parametrize("name", TABLES)
 
@@ -60,6 +64,18 @@ def test_given_the_partitions_locations(spark, metastore, s3, written, reader, n
     columns = [column for column in spark.table(of).columns if column not in table.by]
     read = getattr(files, f"by_{reader.split()[0]}")
     assert plain_rows(files.rows(metastore.uri, store, of, columns, table.format, read)) == plain_rows(table.rows)
+
+
+def test_the_snippet_of_docs_readers_md(spark):
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/readers.md").read_text(), re.MULTILINE | re.DOTALL)
+    rows = spark.createDataFrame([(1, "a/b"), (2, "c"), (3, "c")], "id INT, day STRING")
+    rows.write.format("sfbatch").mode("append").partitionBy("day").save("default.events")
+    scope = {"spark": spark}
+    exec(compile(snippet, "docs/readers.md", "exec"), scope)
+    assert {name: table.column("id").to_pylist() for name, table in scope["batches"].items()} == {
+        "day=a%2Fb": [1],
+        "day=c": [2, 3],
+    }
 
 
 @pytest.fixture
