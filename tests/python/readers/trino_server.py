@@ -58,7 +58,9 @@ class TrinoServer:
             )
         give_up = time.monotonic() + 180
         while "SERVER STARTED" not in log.read_text():
-            assert self._process.poll() is None and time.monotonic() < give_up, log.read_text()[-6000:]
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                self.close()
+                raise AssertionError(log.read_text()[-6000:])
             time.sleep(0.2)
         return self
 
