@@ -110,8 +110,15 @@ def test_trino_reads_partitions_of_several_formats(mixed, trino):
     assert sorted(trino.sql(f"SELECT * FROM {mixed('s3a://lake')}")) == [[1, "a"], [3, "b"], [4, "c"]]
 
 
-def test_stock_spark_reads_partitions_of_several_formats(mixed, metastore, stock):
-    assert read_by_spark(stock("3.5"), mixed(metastore.warehouse)) == [["1", "a"], ["3", "b"], ["4", "c"]]
+def test_stock_spark_reads_partitions_of_several_formats_by_hives_readers_alone(mixed, metastore, stock):
+    """As in any Hive table: its own reader takes the table's format for all partitions'."""
+    table, session = mixed(metastore.warehouse), stock("3.5")
+    with pytest.raises(RuntimeError, match="is not a Parquet file"):
+        read_by_spark(session, table)
+    session.run("spark.conf.set('spark.sql.hive.convertMetastoreParquet', 'false')")
+    rows = read_by_spark(session, table)
+    session.run("spark.conf.unset('spark.sql.hive.convertMetastoreParquet')")
+    assert rows == [["1", "a"], ["3", "b"], ["4", "c"]]
 
 
 def test_trino_shows_milliseconds_unless_told_otherwise(trino, written):
