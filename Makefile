@@ -57,7 +57,7 @@ test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol o
 	printf '\033[1m== Hive metastore 4.0.1 on PostgreSQL\033[0m\n'
 	SFBATCH_TEST_METASTORE=4.0.1 ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini metastores $(PYTEST)
 
-test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.installed .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (12 minutes; fetches 2 GB first)
+test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.installed .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (20 minutes; fetches 2 GB first)
 	$(call say,other readers)
 	.venv/spark-readers/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/readers $(PYTEST)
 
