@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
+.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-readers test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,10 @@ test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol o
 	run 3.1.3-mariadb $$sessions
 	for metastore in 2.3.9-mariadb 3.1.3-postgres 4.0.1-postgres 4.0.1-mariadb; do run $$metastore; done
 	exit $$failed
+
+test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.installed .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (20 minutes; fetches 2 GB first)
+	$(call say,other readers)
+	.venv/spark-readers/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/readers $(PYTEST)
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
@@ -133,7 +137,7 @@ clean: ## remove what was built (not the environments)
 
 lock: $(UV) ## write the lock files anew from tests/python/requirements-*.in
 	@cd tests/python
-	for name in 3.5 4.0 4.1 4.3 jobs lint; do
+	for name in 3.5 4.0 4.1 4.3 readers stock-4.1 stock-4.3 jobs lint; do
 	  ../../$(UV) pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 	    --custom-compile-command 'make lock' requirements-$$name.in -o requirements-$$name.txt
 	done
@@ -167,6 +171,14 @@ build/.hdfs: build.sbt
 build/.metastores: build.sbt
 	$(call say,fetching Hive's metastores 3.1.3 and 4.0.1 and two JDBC drivers)
 	project/sbt metastores/parts
+	touch $@
+
+build/.trino: build.sbt
+	$(call say,fetching Trino (450 MB))
+	project/sbt trino/parts
+	rm -rf build/trino/lib build/trino/plugin
+	tar xzf "$$(sed -n 1p build/trino.parts)" -C build/trino --strip-components=1 --wildcards '*/lib'
+	$(PYTHON) -m zipfile -e "$$(sed -n 2p build/trino.parts)" build/trino/plugin
 	touch $@
 
 $(WHEEL): build/.jars $(PY) .venv/lint/.installed

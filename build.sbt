@@ -113,3 +113,16 @@ lazy val s3proxy = (project in file("build/s3proxy")).settings(
     (Compile / managedClasspath).value.map(_.data).mkString(":")
   )
 )
+
+/** A Trino with its Hive connector alone (450 MB), for `make test-readers`. */
+lazy val trino = (project in file("build/trino")).settings(
+  libraryDependencies ++= Seq("trino-server-core" -> "tar.gz", "trino-hive" -> "zip").map { case (name, kind) =>
+    "io.trino" % name % "476" artifacts Artifact(name, kind, kind) intransitive ()
+  },
+  classpathTypes ++= Set("tar.gz", "zip"),
+  autoScalaLibrary := false,
+  TaskKey[Unit]("parts", "writes build/trino.parts, a path a line") := IO.writeLines(
+    baseDirectory.value.getParentFile / "trino.parts",
+    update.value.select(configurationFilter(Compile.name)).map(_.getPath)
+  )
+)

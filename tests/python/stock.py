@@ -10,7 +10,7 @@ from pathlib import Path
 class StockSpark:
     """`sql("select 1")` is `[[1]]`; `run(code)` is what the code left in `result` (JSON); values that JSON has not come as text."""
 
-    def __init__(self, uri, folder, env=None):
+    def __init__(self, uri, folder, env=None, python=sys.executable):
         to_child, requests = os.pipe()
         answers, from_child = os.pipe()
         clean = {
@@ -19,7 +19,7 @@ class StockSpark:
         self._log = Path(folder) / "stock.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("stock_session.py")), uri, str(to_child), str(from_child)],
+                [str(python), str(Path(__file__).with_name("stock_session.py")), uri, str(to_child), str(from_child)],
                 cwd=folder, env={**clean, **(env or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(to_child, from_child),
             )  # fmt: skip
         os.close(to_child)
