@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 
 def rows_of(op):
@@ -51,7 +52,7 @@ def main():
 
     spark = SparkSession.builder.enableHiveSupport().getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    with open(sys.argv[1], "a") as ledger, open(int(sys.argv[2]), "w") as answers:
+    with Path(sys.argv[1]).open("a") as ledger, os.fdopen(int(sys.argv[2]), "w") as answers:
 
         def note(**line):
             ledger.write(json.dumps(line) + "\n")

@@ -50,7 +50,12 @@ class WriterProcess:
 
     def _start(self):
         # The options of the tests' other JVMs name another archive of classes.
-        env = {**os.environ, "SPARK_SUBMIT_OPTS": "", "SPARK_CONF_DIR": str(self._conf_dir), "SFBATCH_USER": f"writer-{self._number}"}
+        env = {
+            **os.environ,
+            "SPARK_SUBMIT_OPTS": "",
+            "SPARK_CONF_DIR": str(self._conf_dir),
+            "SFBATCH_USER": f"writer-{self._number}",
+        }
         answers, from_child = os.pipe()  # on stdout the JVM says what it likes
         with (self._folder / f"writer-{self._number}.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlparse
 
 #: Of every 1,000 requests of a kind, how many meet what. `exclusive`: PUT with If-None-Match.
@@ -150,7 +151,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not ended.wait(1):
         pass
-    with open(report, "w") as file:
+    with Path(report).open("w") as file:
         json.dump(dict(sorted(Handler.met.items())), file)
 
 

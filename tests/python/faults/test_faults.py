@@ -134,7 +134,9 @@ def test_writes_under_faults(tmp_path, capsys):
             print(f"{time.monotonic() - seconds:7.1f} s  {text}", flush=True)
 
     store = Store(tmp_path / "store")
-    place = Path(tempfile.mkdtemp(prefix="sfbatch-faults-"))  # PostgreSQL does not run as root, and pytest's directories are root's
+    place = Path(
+        tempfile.mkdtemp(prefix="sfbatch-faults-")
+    )  # PostgreSQL does not run as root, and pytest's directories are root's
     metastore = MetastoreOnPostgres("2.3.9", place, JARS.read_text().split(":"), s3a(store.endpoint)).start()
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("s3_faults.py")), store.endpoint, str(port), str(SEED)]
@@ -186,7 +188,11 @@ def prepared_fleet(folder, metastore, proxy, endpoint):
     with checker.Metastore(metastore.uri) as client:
         client.create_database(ttypes.Database(name=DB, locationUri=f"s3a://lake/{DB}"))
     archive = folder / "classes.jsa"
-    first = Fleet(1, folder, session(folder / "conf" / "first", endpoint, **ours(proxy.uri, [f"-XX:ArchiveClassesAtExit={archive}"])))
+    first = Fleet(
+        1,
+        folder,
+        session(folder / "conf" / "first", endpoint, **ours(proxy.uri, [f"-XX:ArchiveClassesAtExit={archive}"])),
+    )
     (writer,) = first.writers
     for table, (columns, partitioned) in TABLES.items():
         ops = [{"kind": "create", "columns": columns}]
@@ -212,7 +218,9 @@ def under_faults(writers, metastore, say):
             restarts += 1
         if writers.count >= told + 25:
             told = writers.count
-            say(f"{told} writes, {writers.kills} kills, {restarts} restarts, {statistics.median(writers._usual):.1f} s a write")
+            say(
+                f"{told} writes, {writers.kills} kills, {restarts} restarts, {statistics.median(writers._usual):.1f} s a write"
+            )
     assert not writers.errors, writers.errors
     return restarts
 
@@ -279,13 +287,17 @@ def late_changes(proxy):
         else:
             continue
         places = {key: place and place.partition(f"/{table}/")[2] for key, place in shown.items()}
-        late[table].append((moment, {key: None if place == "_sfbatch/empty" else place for key, place in places.items()}))
+        late[table].append(
+            (moment, {key: None if place == "_sfbatch/empty" else place for key, place in places.items()})
+        )
     return late
 
 
 def stock_differs(folder, store, metastore, expected):
     """What a stock Spark reads in the end, against what the journal and the writers' intents say; `expected`: table -> rows."""
-    stock = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(folder / "conf" / "stock", store.endpoint))})
+    stock = StockSpark(
+        metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(folder / "conf" / "stock", store.endpoint))}
+    )
     try:
         for table, rows in expected.items():
             seen = sorted(stock.sql(f"SELECT * FROM {DB}.{table}"))
