@@ -30,6 +30,8 @@ SEED = os.environ.get("SFBATCH_TEST_SEED", "1")
 TABLE = "soak.t"
 #: Of 100 statements. `dropped`: somebody drops a partition behind our back, then it is written again.
 MIX = {"append": 40, "overwrite": 35, "new": 10, "dropped": 10, "rollback": 5}
+#: Statements that do not count: the JVMs load their classes.
+WARM_UP = 20
 #: The last fifth against the first: what a JVM's and a machine's moods may do. Calls have no moods.
 SLACK = 1.3
 
@@ -120,13 +122,13 @@ def soaked(session, metastore, proxy, say):
             "append": f"INSERT INTO {TABLE} VALUES {rows}",
             "rollback": f"CALL sfbatch.rollback(table => '{TABLE}', to => {last_version(session) - 1 if kind == 'rollback' else 0})",
         }.get(kind, f"INSERT OVERWRITE {TABLE} VALUES {rows}")
-        before, began = len(proxy.calls), time.monotonic()
+        before, began, cpu = len(proxy.calls), time.monotonic(), cpu_s(driver_pid(session), metastore.pid)
         session.sql(statement).collect()
-        took = time.monotonic() - began
+        took, cpu = time.monotonic() - began, cpu_s(driver_pid(session), metastore.pid) - cpu
         calls = Counter(
             call for call in proxy.calls[before:] if call not in {"heartbeat", "check_lock", "shutdown", "set_ugi"}
         )
-        sample = {"kind": kind, "took_s": took, "calls": sum(calls.values())}
+        sample = {"kind": kind, "took_s": took, "cpu_s": cpu, "calls": sum(calls.values())}
         if time.monotonic() > told + 30:
             told = time.monotonic()
             sample |= {"driver_mb": heap_mb(driver_pid(session)), "metastore_mb": heap_mb(metastore.pid)}
@@ -143,6 +145,12 @@ def driver_pid(session):
     return session._jvm.java.lang.ProcessHandle.current().pid()
 
 
+def cpu_s(*pids):
+    """What the processes have computed so far: neighbours on the machine do not change it much."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(user) + int(system) for user, system in (some[11:13] for some in fields)) / os.sysconf("SC_CLK_TCK")
+
+
 def heap_mb(pid):
     """The heap in use after a full collection."""
     subprocess.run(["jcmd", str(pid), "GC.run"], check=True, capture_output=True)
@@ -150,7 +158,7 @@ def heap_mb(pid):
     return (
         sum(
             int(used)
-            for used in re.findall(r"^ [\w ]*(?:generation|heap)\s+total \d+K, used (\d+)K", told, re.MULTILINE)
+            for used in re.findall(r"^ [\w -]*(?:generation|heap)\s+total \d+K, used (\d+)K", told, re.MULTILINE)
         )
         // 1024
     )
@@ -158,6 +166,7 @@ def heap_mb(pid):
 
 def compared(samples):
     """The report, and what grew between the first and the last fifth."""
+    samples = samples[WARM_UP:]
     fifth = len(samples) // 5
     ends = {"first": samples[:fifth], "last": samples[-fifth:]}
     report, grown = (
@@ -168,6 +177,7 @@ def compared(samples):
     for name, some in ends.items():
         for sample in some:
             values[name][f"{sample['kind']} s"].append(sample["took_s"])
+            values[name][f"{sample['kind']} CPU s"].append(sample["cpu_s"])
             values[name][f"{sample['kind']} metastore calls"].append(sample["calls"])
             for heap in ("driver_mb", "metastore_mb"):
                 if heap in sample:
