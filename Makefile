@@ -19,7 +19,7 @@ PY := $(shell find python -name '*.py' -path '*/sfbatch/*') python/pyproject.tom
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 
-.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-readers test-jobs test-faults test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
+.PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-readers test-jobs test-faults soak test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,11 @@ test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metasto
 	printf '\033[1m== 1,000 writes by 8 writers under faults of S3 and of the metastore\033[0m\n'
 	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-100} SFBATCH_TEST_WRITES=$${SFBATCH_TEST_WRITES:-1000} \
 	  ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini faults -s $(PYTEST)
+
+soak: .venv/spark-3.5/classes.jsa build/.metastores ## half an hour of mixed work on a table of 50,000 partitions: what grows (45 minutes)
+	$(call say,half an hour on 50\,000 partitions)
+	cd tests/python
+	../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini soak -s $(PYTEST)
 
 test-model: ## check small models of the protocol with spin, and that each safeguard is needed
 	@if ! { command -v spin && command -v gcc; } >/dev/null; then echo "spin or gcc is not installed: the model is not checked"; exit 0; fi

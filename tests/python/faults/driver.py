@@ -1,5 +1,5 @@
 """A writer of `make test-faults`, in a process of its own: one JSON line on stdin is one write; what it means to do, and what came of it, is
-on disk (fsync) before and after. `python driver.py <ledger> <descriptor for answers>`; its Spark is set by SPARK_CONF_DIR.
+on disk (fsync) before and after. `python driver.py <ledger> <descriptor for answers> <settings.json>`.
 """
 
 import json
@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 
 def rows_of(op):
@@ -49,9 +50,12 @@ def carry_out(spark, op):
 def main():
     from pyspark.sql import SparkSession
 
-    spark = SparkSession.builder.enableHiveSupport().getOrCreate()
+    builder = SparkSession.builder.enableHiveSupport()
+    for key, value in (json.loads(Path(sys.argv[3]).read_text()) if len(sys.argv) > 3 else {}).items():
+        builder.config(key, value)
+    spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    with open(sys.argv[1], "a") as ledger, open(int(sys.argv[2]), "w") as answers:
+    with Path(sys.argv[1]).open("a") as ledger, os.fdopen(int(sys.argv[2]), "w") as answers:
 
         def note(**line):
             ledger.write(json.dumps(line) + "\n")

@@ -1,5 +1,6 @@
 """The writers of `make test-faults`: eight processes with a Spark each, that are killed and started again as the plan says."""
 
+import contextlib
 import json
 import os
 import select
@@ -23,8 +24,8 @@ class Hung(Exception):  # noqa: N818
 class WriterProcess:
     """`do(op)`: "done", "failed", or "killed" when it was killed first; `ledger` is its file of intents and outcomes."""
 
-    def __init__(self, number, folder, conf_dir):
-        self._folder, self._number, self._conf_dir = folder, number, conf_dir
+    def __init__(self, number, folder, settings):
+        self._folder, self._number, self._settings = folder, number, settings
         self.ledger = folder / f"writer-{number}.jsonl"
         self._process, self.owed, self.deaths = None, [], 0
 
@@ -53,13 +54,12 @@ class WriterProcess:
         env = {
             **os.environ,
             "SPARK_SUBMIT_OPTS": "",
-            "SPARK_CONF_DIR": str(self._conf_dir),
             "SFBATCH_USER": f"writer-{self._number}",
         }
         answers, from_child = os.pipe()  # on stdout the JVM says what it likes
         with (self._folder / f"writer-{self._number}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(DRIVER), str(self.ledger), str(from_child)], env=env, cwd=self._folder, stdin=subprocess.PIPE,
+                [sys.executable, str(DRIVER), str(self.ledger), str(from_child), str(self._settings)], env=env, cwd=self._folder, stdin=subprocess.PIPE,
                 stdout=log, stderr=log, start_new_session=True, pass_fds=[from_child],
             )  # fmt: skip
         os.close(from_child)
@@ -81,17 +81,22 @@ class WriterProcess:
 
     def end(self):
         """It ends by itself, and its JVM writes what it has to."""
+        group = self._process.pid
         self._process.stdin.close()
         self._process.wait()
         self._answers.close()
         self._process = None
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.killpg(group, 0)
+                time.sleep(0.2)
 
 
 class Fleet:
     """`run(plan)` carries out each writer's ops, all writers at once; `count` is how many are over."""
 
-    def __init__(self, writers, folder, conf_dir):
-        self.writers = [WriterProcess(number, folder, conf_dir) for number in range(writers)]
+    def __init__(self, writers, folder, settings):
+        self.writers = [WriterProcess(number, folder, settings) for number in range(writers)]
         self.count, self.kills, self.errors, self.took_s = 0, 0, [], []
         self._usual = deque([5.0], maxlen=60)
         self._lock = threading.Lock()

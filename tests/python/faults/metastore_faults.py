@@ -25,8 +25,8 @@ PER_MILLE = {
     "lock": {"cut": 10, "lose": 20, "late": 10},
     "other": {"cut": 3, "lose": 3},
 }
-#: Every so many seconds, for so many, so many times as often.
-STORM = {"every_s": 110, "lasts_s": 8, "times": 8}
+#: From when to when, of each four minutes, there are so many times as many: the second is longer than a writer's patience.
+STORMS, CYCLE_S, TIMES = ((30, 38), (90, 125)), 240, 9
 
 
 class FaultyMetastore(Proxy):
@@ -40,9 +40,10 @@ class FaultyMetastore(Proxy):
 
     def _fault(self, call):
         kind = "change" if call in CHANGES else "lock" if call == "lock" else "other"
-        storm = time.monotonic() % STORM["every_s"] < STORM["lasts_s"]
+        now = time.monotonic() % CYCLE_S
+        times = TIMES if any(begins <= now < ends for begins, ends in STORMS) else 1
         with self._lock:
-            throw = self._dice.uniform(0, 1000) / (STORM["times"] if storm else 1)
+            throw = self._dice.uniform(0, 1000) / times
         found = None
         for fault, share in PER_MILLE[kind].items():
             throw -= share

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlparse
 
 #: Of every 1,000 requests of a kind, how many meet what. `exclusive`: PUT with If-None-Match.
@@ -24,8 +25,8 @@ PER_MILLE = {
     "DELETE": {"throttled": 8, "cut": 2},
     "exclusive": {"throttled": 10, "slow": 10, "cut": 10, "lost": 30, "failed_though_done": 20, "conflict": 30, "late": 10, "late_and_silent": 3},
 }  # fmt: skip
-#: Every so many seconds, for so many, so many times as often: then a caller's own retries do not help it either.
-STORM = {"every_s": 75, "lasts_s": 6, "times": 25}
+#: From when to when, of each four minutes, there are so many times as many: two storms that retries outlast, and one that they do not.
+STORMS, CYCLE_S, TIMES = ((60, 66), (120, 126), (180, 206)), 240, 25
 ERRORS = {"throttled": (503, "SlowDown"), "conflict": (409, "ConditionalRequestConflict"), "failed_though_done": (500, "InternalError")}  # fmt: skip
 HOP = {"connection", "transfer-encoding", "keep-alive", "expect", "date", "server"}
 
@@ -74,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
     def _fault(self, kind):
         if not self.troubled.is_set():
             return None
-        storm = time.monotonic() % STORM["every_s"] < STORM["lasts_s"]
-        throw = self.dice.uniform(0, 1000) / (STORM["times"] if storm else 1)
+        now = time.monotonic() % CYCLE_S
+        throw = self.dice.uniform(0, 1000) / (TIMES if any(begins <= now < ends for begins, ends in STORMS) else 1)
         for fault, share in PER_MILLE[kind].items():
             throw -= share
             if throw < 0:
@@ -150,7 +151,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not ended.wait(1):
         pass
-    with open(report, "w") as file:
+    with Path(report).open("w") as file:
         json.dump(dict(sorted(Handler.met.items())), file)
 
 

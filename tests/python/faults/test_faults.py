@@ -56,9 +56,9 @@ def s3a(endpoint):
     }
 
 
-def session(folder, endpoint, **more):
-    """A directory with the spark-defaults.conf of a session."""
-    settings = {
+def session(endpoint, **more):
+    """The settings of a session."""
+    return {
         "spark.master": "local[1]",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "1",
@@ -69,9 +69,6 @@ def session(folder, endpoint, **more):
         **{f"spark.hadoop.{key}": value for key, value in s3a(endpoint).items()},
         **more,
     }
-    folder.mkdir()
-    (folder / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-    return folder
 
 
 def ours(metastore_uri, options):
@@ -184,15 +181,16 @@ def test_writes_under_faults(tmp_path, capsys):
 
 def prepared_fleet(folder, metastore, proxy, endpoint):
     """The tables, made by a first session whose classes are archived, so that the 100 that follow start in half the time."""
-    (folder / "conf").mkdir()
     with checker.Metastore(metastore.uri) as client:
         client.create_database(ttypes.Database(name=DB, locationUri=f"s3a://lake/{DB}"))
     archive = folder / "classes.jsa"
-    first = Fleet(
-        1,
-        folder,
-        session(folder / "conf" / "first", endpoint, **ours(proxy.uri, [f"-XX:ArchiveClassesAtExit={archive}"])),
-    )
+
+    def fleet(writers, option):
+        settings = folder / f"{option}.json"
+        settings.write_text(json.dumps(session(endpoint, **ours(proxy.uri, [f"-XX:{option}={archive}"]))))
+        return Fleet(writers, folder, settings)
+
+    first = fleet(1, "ArchiveClassesAtExit")
     (writer,) = first.writers
     for table, (columns, partitioned) in TABLES.items():
         ops = [{"kind": "create", "columns": columns}]
@@ -200,8 +198,8 @@ def prepared_fleet(folder, metastore, proxy, endpoint):
         for attempt, op in enumerate(ops):
             assert writer.do({**op, "table": f"{DB}.{table}", "attempt": f"0.{table}{attempt}"}) == "done", table
     writer.end()
-    archived = [f"-XX:SharedArchiveFile={archive}"]
-    return Fleet(WRITERS, folder, session(folder / "conf" / "writers", endpoint, **ours(proxy.uri, archived)))
+    assert archive.exists(), "the JVM archived no classes"
+    return fleet(WRITERS, "SharedArchiveFile")
 
 
 def under_faults(writers, metastore, say):

@@ -49,7 +49,7 @@ class Truth:
                 continue
             place = self._place(values, change["batch_id"])
             if operation == "write":
-                meant = [(op["id"], k) for k in range(op["rows"]["".join(values)])]
+                meant = [(op["id"], k) for k in range(op["rows"].get("".join(values), 0))]
                 expected = sorted(meant + (self.rows[version - 1].get(values, []) if op["kind"] == "append" else []))
             elif operation == "rollback":
                 expected = self.rows[entry["to"]].get(values)
