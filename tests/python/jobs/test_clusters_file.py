@@ -129,7 +129,10 @@ def test_the_example_for_emr_is_taken_and_what_would_fail_later_is_refused_now(s
         ({"clusters": {"x": {"limits": 4}}}, "limits must be a mapping"),
         ({"clusters": {"x": {"limits": {"maxRunningJob": 4}}}}, "limits.maxRunningJob 4: there is backend (str)"),
         ({"clusters": {"x": {"limits": {"maxRunningJobs": "4"}}}}, "limits.maxRunningJobs '4': there is"),
-        ({"commands": {"x": {"executable": "x", "spark": "3.4"}}}, 'spark is "3.5", "4.0", "4.1", "4.2", "4.3", "installed", not'),
+        (
+            {"commands": {"x": {"executable": "x", "spark": "3.4"}}},
+            'spark is "3.5", "4.0", "4.1", "4.2", "4.3", "installed", not',
+        ),
     ):
         assert message in apply(server, change, "--yes", code=1)
     both = {
