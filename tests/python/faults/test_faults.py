@@ -259,15 +259,31 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
     others = Counter(one["text"][:160] for one in ledger.values() if one["says"] == "failed" and one["code"] == "OTHER")
     if any(writer.deaths for writer in writers.writers):
         found.append("a writer died by itself: see its log")
+    s3_requests = json.loads((folder / "s3_faults.json").read_text())
+    found += too_little(writers, said, reader, restarts, proxy.met, s3_requests)
     report = {
         "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(ledger), "kills": writers.kills,
         "metastore_restarts": restarts, "outcomes": dict(said.most_common()), "spark_errors": dict(others.most_common(12)), "tables": tables,
         "states_seen_by_readers": reads, "of_which_by_a_late_call": explained, "median_s": round(statistics.median(writers.took_s), 2),
         "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": len(proxy.late),
-        "metastore_calls": dict(sorted(proxy.met.items())), "s3_requests": json.loads((folder / "s3_faults.json").read_text()),
+        "metastore_calls": dict(sorted(proxy.met.items())), "s3_requests": s3_requests,
         "problems": found,
     }  # fmt: skip
     return report, found
+
+
+def too_little(writers, said, reader, restarts, *met):
+    """A run in which little happened proves little."""
+    if writers.count < WRITES and "SFBATCH_TEST_MINUTES" not in os.environ:
+        yield f"{writers.count} of {WRITES} writes began"
+    if said["done"] < 0.8 * writers.count:
+        yield f"{said['done']} of {writers.count} writes were done"
+    if writers.kills < 0.5 * KILLS * writers.count / WRITES or not restarts:
+        yield f"{writers.kills} kills, {restarts} restarts of the metastore"
+    yield from (f"no reader saw {table}" for table, reads in reader.reads.items() if not reads)
+    for kind in ("lose", "cut", "late", "throttled", "conflict", "lost", "broken_off"):
+        if not any(times for counts in met for name, times in counts.items() if kind in name):
+            yield f"no request met the fault {kind}"
 
 
 def late_changes(proxy):
@@ -293,9 +309,11 @@ def late_changes(proxy):
 
 def stock_differs(folder, store, metastore, expected):
     """What a stock Spark reads in the end, against what the journal and the writers' intents say; `expected`: table -> rows."""
-    stock = StockSpark(
-        metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(folder / "conf" / "stock", store.endpoint))}
-    )
+    conf = folder / "stock"
+    conf.mkdir()
+    settings = session(store.endpoint).items()
+    (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings))
+    stock = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(conf)})
     try:
         for table, rows in expected.items():
             seen = sorted(stock.sql(f"SELECT * FROM {DB}.{table}"))
