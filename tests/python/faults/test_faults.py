@@ -293,9 +293,11 @@ def late_changes(proxy):
 
 def stock_differs(folder, store, metastore, expected):
     """What a stock Spark reads in the end, against what the journal and the writers' intents say; `expected`: table -> rows."""
-    stock = StockSpark(
-        metastore.uri, folder, env={"SPARK_CONF_DIR": str(session(folder / "conf" / "stock", store.endpoint))}
-    )
+    conf = folder / "stock"
+    conf.mkdir()
+    settings = session(store.endpoint)
+    (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    stock = StockSpark(metastore.uri, folder, env={"SPARK_CONF_DIR": str(conf)})
     try:
         for table, rows in expected.items():
             seen = sorted(stock.sql(f"SELECT * FROM {DB}.{table}"))
