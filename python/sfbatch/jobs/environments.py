@@ -56,7 +56,7 @@ class Python:
 
 
 class Unwanted(Exception):  # noqa: N818 - no error: somebody killed the job
-    """The job that the environment is for is to end."""
+    """The job that the environment is for is to end, or not to be started by this server."""
 
 
 class Environments:

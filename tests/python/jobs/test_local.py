@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from live import alive, eventually
-from sfbatch.jobs import attempts
+from sfbatch.jobs import attempts, environments
 from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.backends.local import LocalBackend, launched
@@ -162,6 +162,16 @@ def test_a_server_that_ends_an_unstarted_job_signals_nobody_and_least_itself(bac
     held = wrapper.hold(str(launched(asked.directory)))
     backend.kill(asked.job_id, asked.directory)  # SIGTERM would end this process
     os.close(held)
+
+
+def test_a_job_that_is_not_to_be_started_after_all_is_not(backend, tmp_path):
+    def unwanted():
+        raise environments.Unwanted
+
+    asked = launch(tmp_path, "touch ran", check=unwanted)
+    with pytest.raises(environments.Unwanted):
+        backend.submit(asked)
+    assert backend.poll(asked.job_id, asked.directory).phase is Phase.NOT_STARTED
 
 
 def test_a_job_that_runs_too_long_is_ended(backend, tmp_path):

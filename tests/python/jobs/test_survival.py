@@ -17,13 +17,15 @@ from sfbatch.jobs import first_start, home, lease
 from sfbatch.jobs.accept import Attachment, Sender, accept
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.database import Database
+from sfbatch.jobs.dispatcher import Dispatcher
+from sfbatch.jobs.environments import Unwanted
 from sfbatch.jobs.home import alone, server_id
 from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.requests import JobRequest
 from sfbatch.jobs.settings import Settings
-from sfbatch.jobs.tables import jobs
+from sfbatch.jobs.tables import jobs, servers
 from sfbatch.jobs.tokens import ADMIN, Principal
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
@@ -141,6 +143,14 @@ def test_a_job_is_durable_before_it_is_answered(fresh):
         assert server.output(job_id).text == "content"
 
 
+def taken_in(database, settings):
+    asked = JobRequest(
+        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
+    )
+    files, sender = [Attachment("a.txt", io.BytesIO(b"content"))], Sender(Principal("u", ADMIN), None, None)
+    accept(database, settings, server_id(settings.directory), asked, files, sender)
+
+
 def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
     class Away(Database):
         """Goes away with the answer to the commit."""
@@ -154,19 +164,8 @@ def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
     database = Away(settings.url)
     database.migrate()
     first_start.fill(database)
-    asked = JobRequest(
-        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
-    )
-    sender = Sender(Principal("u", ADMIN), None, None)
     with pytest.raises(OperationalError):
-        accept(
-            database,
-            settings,
-            server_id(settings.directory),
-            asked,
-            [Attachment("a.txt", io.BytesIO(b"content"))],
-            sender,
-        )
+        taken_in(database, settings)
     (stored,) = tmp_path.glob("jobs/files/*/*/a.txt")
     assert stored.read_bytes() == b"content"
     with database.read() as connection:
@@ -307,6 +306,37 @@ def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(ser
     assert "in /elsewhere" in server.api.get(health, timeout=10).json()["components"]["dispatcher"]["details"]["error"]
     answer = server.post("jobs", server.job(["-c", "true"]))
     assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_REFUSED")
+
+
+def test_a_job_whose_server_loses_its_lease_while_it_is_prepared_is_not_started(shared, tmp_path):
+    class Slow:
+        """Prepares the job for so long that another server takes over meanwhile."""
+
+        told = None
+
+        def reconcile(self, _):
+            pass
+
+        def submit(self, launch):
+            launch.check()
+            with shared.write() as connection:
+                connection.execute(update(servers).values(nonce="another"))
+            try:
+                launch.check()
+            except Unwanted as told:
+                self.told = told
+
+    settings, backend = Settings(home=tmp_path), Slow()
+    settings.directory.mkdir()
+    first_start.fill(shared)
+    mine = leased(shared, settings.directory, server_id(settings.directory))
+    mine.take()
+    taken_in(shared, settings)
+    dispatcher = Dispatcher(shared, {"local": backend}, settings, mine)
+    dispatcher.round()
+    eventually(lambda: backend.told)
+    with pytest.raises(ServerError, match="is held by a server on"):
+        dispatcher.round()
 
 
 def test_a_home_that_was_deleted_under_the_server_is_told_and_takes_no_job(fresh, tmp_path):

@@ -75,6 +75,7 @@ class LocalBackend:
             "maxOutputBytes": self._settings.max_output_bytes,
         }
         wrapper.write_whole(str(directory / wrapper.LAUNCH), asked)
+        launch.check()
         marks = {"SFBATCH_JOB_ID": launch.job_id, leftovers.MARK: str(directory.resolve())}
         try:
             child = subprocess.Popen(
