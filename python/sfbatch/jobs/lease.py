@@ -14,13 +14,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sfbatch.jobs import home
 from sfbatch.jobs.clock import now_ms
 from sfbatch.jobs.problem import ServerError
-from sfbatch.jobs.tables import servers
+from sfbatch.jobs.tables import jobs, servers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,25 @@ class Lease:
                 )
                 raise ServerError("SFBATCH_SERVER_REFUSED", message)
             time.sleep(LOOK_EVERY_S)
+
+    def inherit(self) -> None:
+        """Go on with the jobs of this directory's earlier servers if its `server-id` is new. Called before `take`."""
+        with self._database.read() as connection:
+            if connection.scalar(select(servers.c.id).where(servers.c.id == self.server_id)):
+                return
+            here = [servers.c[name] == value for name, value in self._place.items()]
+            earlier = connection.scalars(select(servers.c.id).where(*here)).all()
+        for server_id in earlier:
+            try:
+                Lease(self._database, server_id, self._directory).take()
+            except ServerError as living:
+                log.warning("jobs of an earlier server are left alone: %s", living)
+                continue
+            with self._database.write() as connection:
+                for column in (jobs.c.server_id, jobs.c.claimed_by):
+                    connection.execute(update(jobs).where(column == server_id).values({column: self.server_id}))
+                connection.execute(delete(servers).where(servers.c.id == server_id))
+            log.warning("server-id is new in %s: the jobs of %s are this server's now", self._directory, server_id)
 
     def _take(self, dead: Any) -> Any:
         """Take it unless another server may hold it, which is returned; `dead` is what a dead one's row is like."""

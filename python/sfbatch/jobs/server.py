@@ -37,6 +37,7 @@ def run(settings: Settings, log_level: str = "info") -> None:
         try:
             prepare(settings, database)
             lease = Lease(database, home.server_id(settings.directory), settings.directory)
+            lease.inherit()
             lease.take()
         except DBAPIError as error:
             raise ServerError("SFBATCH_DATABASE_FAILED", f"the database cannot be used: {error.orig}") from error

@@ -308,6 +308,26 @@ def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(ser
     assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_REFUSED")
 
 
+def test_a_server_whose_id_was_lost_goes_on_with_its_jobs_and_leaves_a_living_servers_alone(shared, tmp_path):
+    settings = Settings(home=tmp_path)
+    settings.directory.mkdir()
+    first_start.fill(shared)
+    old_id = server_id(settings.directory)
+    leased(shared, settings.directory, old_id).take()
+    taken_in(shared, settings)
+    living = leased(shared, tmp_path / "elsewhere", "living")
+    living.take()
+    (settings.directory / "server-id").unlink()
+    new_id = server_id(settings.directory)
+    new = leased(shared, settings.directory, new_id)
+    new.inherit()
+    new.take()
+    with shared.read() as connection:
+        assert connection.scalars(select(jobs.c.server_id)).all() == [new_id] != [old_id]
+        assert set(connection.scalars(select(servers.c.id))) == {new_id, "living"}
+        living.check(connection)
+
+
 def test_a_job_whose_server_loses_its_lease_while_it_is_prepared_is_not_started(shared, tmp_path):
     class Slow:
         """Prepares the job for so long that another server takes over meanwhile."""
