@@ -20,6 +20,7 @@ import uvicorn
 from live import eventually, free_port
 from sfbatch.jobs import connections, tokens
 from sfbatch.jobs.database import Database
+from sfbatch.jobs.requests import _tellable
 from sfbatch.jobs.tokens import READER, Authority, issue
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
@@ -371,6 +372,14 @@ def test_what_no_database_or_process_can_be_told_is_refused_in_a_clusters_limits
         body = {"name": "c", "user": "u", "version": "1", "status": "UP", "metadata": metadata}
         answer = live.post("clusters", body)
         assert (answer.status_code, "NUL" in answer.json()["message"]) == (412, True)
+
+
+def test_a_nul_is_found_however_deep_it_lies():
+    deep = "\0"
+    for _ in range(20_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="NUL"):
+        _tellable(deep)
 
 
 def test_a_dependency_takes_no_attachments_place(live):
