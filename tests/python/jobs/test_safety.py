@@ -312,6 +312,21 @@ def test_who_sends_nothing_keeps_no_descriptor_that_others_need(server):
         raw.close()
 
 
+@contextmanager
+def served(app):
+    """The server's way with connections, before another application. Gives its port."""
+    port = free_port()
+    web = uvicorn.Server(
+        uvicorn.Config(app, port=port, http=connections.Impatient, lifespan="off", log_level="warning")
+    )
+    thread = threading.Thread(target=web.run)
+    thread.start()
+    eventually(lambda: web.started)
+    yield port
+    web.should_exit = True
+    thread.join(10)
+
+
 def test_a_request_has_a_time_to_come_in(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_WITHIN_S", 0.5)
 
@@ -321,21 +336,37 @@ def test_a_request_has_a_time_to_come_in(monkeypatch):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"hi"})
 
-    port = free_port()
-    settings = uvicorn.Config(hello, port=port, http=connections.Impatient, lifespan="off", log_level="warning")
-    web = uvicorn.Server(settings)
-    thread = threading.Thread(target=web.run)
-    thread.start()
-    eventually(lambda: web.started)
-    for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
-            raw.sendall(sent)
+    with served(hello) as port:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+                raw.sendall(sent)
+                with contextlib.suppress(ConnectionResetError):
+                    assert raw.recv(10) == b""
+        session = requests.Session()
+        assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
+
+
+def test_an_answer_on_its_way_gives_way_to_nobody(monkeypatch):
+    monkeypatch.setattr(connections, "most", lambda: 1)
+    size, sent = 30_000_000, threading.Event()
+
+    async def much(_, receive, send):
+        length = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": b"x" * size})
+        sent.set()
+
+    with served(much) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sent.wait(10)
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as further:
             with contextlib.suppress(ConnectionResetError):
-                assert raw.recv(10) == b""
-    session = requests.Session()
-    assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
-    web.should_exit = True
-    thread.join(10)
+                assert further.recv(10) == b""  # it is the only one that waits for its client
+            received = 0
+            while received < size:
+                piece = slow.recv(1_000_000)
+                assert piece, f"cut after {received} bytes"
+                received += len(piece)
 
 
 @pytest.mark.parametrize(
