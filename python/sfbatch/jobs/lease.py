@@ -11,7 +11,6 @@ import os
 import secrets
 import socket
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -50,15 +49,19 @@ class Lease:
         After one of another place when that has not renewed it for as long as it lasts, by this machine's clock alone.
         Raises ServerError SFBATCH_SERVER_REFUSED when that one lives.
         """
-        first, began_s = None, time.monotonic()
+        # While the database is away nobody renews: then the wait begins again.
+        self._database.patiently(self._wait, for_s=2 * LEASE_S)
+
+    def _wait(self) -> None:
+        first, since_s = None, 0.0
         while True:
-            dead = first if time.monotonic() - began_s > LEASE_S else None
-            row = self._database.patiently(partial(self._take, dead))
+            dead = first if first is not None and time.monotonic() - since_s > LEASE_S else None
+            row = self._take(dead)
             if row is None:
                 return
             where = f"{row.host} (process {row.process_id}) in {row.directory}"
             if first is None:
-                first = row
+                first, since_s = row, time.monotonic()
                 log.warning("this server's id was held just now by a server on %s: waiting for its end", where)
             beside = row.host == self._place["host"] and home.is_held_elsewhere(row.directory, self._directory)
             if beside or _state(row) != _state(first):
