@@ -161,14 +161,22 @@ class Job:
                 )
             yield from answer.iter_bytes()
 
-    def fetch(self, name: str, into: str | os.PathLike[str]) -> Path:
-        """Copy such a file here, into a directory, and return where it lies. Raises JobServerError, OSError."""
-        target = Path(into) / Path(name).name
+    def fetch(self, name: str, into: str | os.PathLike[str], force: bool = False) -> Path:
+        """Copy such a file here, into a directory, by its whole name, and return where it lies.
+
+        A file that is here already is written over with `force` alone. Raises JobServerError, OSError.
+        """
+        target = Path(into, *_parts(name))
+        if target.is_file() and not force:
+            raise JobServerError("SFBATCH_BAD_REQUEST", f"{target} is here already: --force (force=True) replaces it.")
         part = target.with_name(f".{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.writelines(self.read(name))
-        part.replace(target)
+        try:
+            with part.open("wb") as file:
+                file.writelines(self.read(name))
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
         return target
 
     def kill(self) -> None:

@@ -58,6 +58,11 @@ class Impatient(H11Protocol):
         elif self._late is None:
             self._wait()
 
+    def on_response_complete(self) -> None:
+        """The whole of an answer was written, to the system or to what waits for it."""
+        super().on_response_complete()
+        self._heard_s = self.loop.time()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """They are gone."""
         self._stop_waiting()
@@ -70,7 +75,11 @@ class Impatient(H11Protocol):
 
     @property
     def _waits_for_client(self) -> bool:
-        return self._is_idle or self.cycle.more_body
+        """Whether nothing is on its way: neither an answer's end, for a while, nor what we do not read yet."""
+        if self._is_idle:
+            late = self.loop.time() - self._heard_s > REQUEST_WITHIN_S
+            return late or self.transport.get_write_buffer_size() == 0
+        return bool(self.cycle.more_body) and not self.flow.read_paused
 
     def _wait(self) -> None:
         self._late = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)

@@ -12,6 +12,8 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
@@ -137,6 +139,7 @@ class Dispatcher:
         if not changes:
             return
         with self._database.write() as connection:
+            self._lease.check(connection)
             for job_id, change in changes:
                 mine = jobs.c.claimed_by == self.server_id
                 still: tuple[Any, ...] = (jobs.c.id == job_id, jobs.c.status.in_(states.CLAIMED), mine)
@@ -249,13 +252,11 @@ class Dispatcher:
                 self._waiting[job_id] = self._builders.submit(self._launch, job_id, backend, building=True)
             else:
                 self.rush.let_pass()
-                if self._is_to_be_killed(job_id):
-                    backend.kill(job_id, launch.directory)
-                else:
-                    backend.submit(launch)
+                self._check_wanted(job_id)
+                backend.submit(replace(launch, check=partial(self._check_wanted, job_id)))
                 environments.forget(launch.directory)
         except environments.Unwanted:
-            environments.forget(launch.directory)  # the next round ends it
+            environments.forget(launch.directory)  # the next round ends it, if it is this server's
         except Exception:
             log.exception("a job could not be started, and will be tried again", extra={"job_id": job_id})
             time.sleep(BUSY_S)
@@ -263,11 +264,16 @@ class Dispatcher:
             if not later:
                 self._launched(job_id)
 
-    def _is_to_be_killed(self, job_id: str) -> bool:
-        """A kill may have come while the job waited for its start."""
+    def _check_wanted(self, job_id: str) -> None:
+        """Raises Unwanted when the job was killed, or became another server's, while it waited for its start."""
         with self._database.read() as connection:
             asked = connection.scalar(select(jobs.c.kill_requested_ms).where(jobs.c.id == job_id))
-        return asked is not None
+            try:
+                self._lease.check(connection)
+            except ServerError as lost:
+                raise environments.Unwanted(job_id) from lost
+        if asked is not None:
+            raise environments.Unwanted(job_id)
 
 
 def _claimed(server_id: str) -> Any:

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ BUILD_TIMEOUT_S = 900
 LOOK_EVERY_S = 0.1  # whether another job's build is ready
 _builds: dict[subprocess.Popen[str], Path] = {}  # what uv does just now -> the directory of the job that asked
 _unwanted: set[Path] = set()  # directories of jobs that were killed
+_stopping = threading.Event()  # the server ends: nothing is begun any more
 _LAYOUT = 1  # counted up when the same sources would make another directory
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9][\w.-]*(\s*\[[\w\s,.-]*\])?\s*(\(?[<>=!~][\w\s<>=!~.,*+()-]*)?(;[\w\s<>=!~.'\"*+()-]*)?", re.ASCII
@@ -56,7 +58,7 @@ class Python:
 
 
 class Unwanted(Exception):  # noqa: N818 - no error: somebody killed the job
-    """The job that the environment is for is to end."""
+    """The job that the environment is for is to end, or not to be started by this server."""
 
 
 class Environments:
@@ -68,7 +70,7 @@ class Environments:
     def get(self, source: Path, python: Python) -> Path:
         """The environment of a requirements.txt or uv.lock, made now if need be; attached wheels beside it count.
 
-        Raises ServerError SFBATCH_ENVIRONMENT_FAILED, Unwanted when `cancel` was called meanwhile.
+        Raises ServerError SFBATCH_ENVIRONMENT_FAILED, Unwanted when `cancel` or `stop` was called meanwhile.
         """
         wheels = sorted(source.parent.glob("*.whl"))
         with _scratch(self._directory) as scratch:
@@ -208,7 +210,11 @@ def _uv(*arguments: str, cwd: Path, asked_by: Path) -> None:
     ) as process:
         _builds[process] = asked_by
         try:
+            _check_wanted(asked_by)  # who asked for its end a moment ago did not see it
             _, stderr = process.communicate(timeout=BUILD_TIMEOUT_S)
+        except Unwanted:
+            _end(process, signal.SIGKILL)
+            raise
         except subprocess.TimeoutExpired:
             _end(process, signal.SIGKILL)
             raise _failed(f"uv {arguments[0]} took longer than {BUILD_TIMEOUT_S} s.") from None
@@ -216,14 +222,15 @@ def _uv(*arguments: str, cwd: Path, asked_by: Path) -> None:
             del _builds[process]
     _check_wanted(asked_by)
     if process.returncode < 0:
-        raise RuntimeError(f"uv was ended by signal {-process.returncode}")  # by `stop`, or by an operator
+        raise RuntimeError(f"uv was ended by signal {-process.returncode}")  # by an operator
     if process.returncode:
         told = re.sub(r"://[^/@\s]*@", "://***@", stderr.strip())
         raise _failed(f"the packages cannot be installed: {told[-2000:]}")
 
 
 def stop() -> None:
-    """End what is being built; it is built again when a job next asks."""
+    """End what is being built, and begin nothing more: the next server builds it when a job asks."""
+    _stopping.set()
     for process in tuple(_builds):
         _end(process, signal.SIGTERM)
 
@@ -247,7 +254,7 @@ def _end(process: subprocess.Popen[str], number: int) -> None:
 
 
 def _check_wanted(asked_by: Path) -> None:
-    if asked_by in _unwanted:
+    if asked_by in _unwanted or _stopping.is_set():
         raise Unwanted(asked_by)
 
 

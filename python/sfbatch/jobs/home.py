@@ -6,18 +6,20 @@ It can be deleted, or another put in its place, under a running server: what it 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfbatch.jobs.problem import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-FILE = "server-id"
+FILE, LOCK = "server-id", "server.lock"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux alone has it
 
 
 def server_id(directory: Path) -> str:
@@ -41,10 +43,31 @@ def check(directory: Path, server: str) -> None:
         raise ServerError("SFBATCH_SERVER_ERROR", message)
 
 
+def place(directory: Path) -> str:
+    """Name a directory that `alone` holds, 16 letters: a copy's name is another, also in a copy of the machine."""
+    lock = (directory / LOCK).stat()
+    boot = _BOOT.read_text() if _BOOT.exists() else ""
+    return hashlib.sha256(repr((boot, str(directory.resolve()), lock.st_dev, lock.st_ino)).encode()).hexdigest()[:16]
+
+
+def is_held_elsewhere(there: str, here: Path) -> bool:
+    """Whether a server works in another directory of this machine, as far as this user may know."""
+    try:
+        with (Path(there) / LOCK).open() as lock:
+            if Path(there).samefile(here):
+                return False
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Two servers must not share a home: each would start and watch the other's jobs."""
-    descriptor = os.open(directory / "server.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -193,6 +193,7 @@ def files(
         list[str] | None, typer.Argument(metavar="NAME...", help="Files to print, or folders (attempts/) to list.")
     ] = None,
     into: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Copy the files there.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
     url: Url = "",
     as_json: Json = False,
 ) -> None:
@@ -203,7 +204,7 @@ def files(
     found = find(job, Api(url))
     if into:
         wanted = names or [each["name"] for each in found.files() if not each["name"].endswith("/")]
-        copied = [str(found.fetch(name, into)) for name in wanted]
+        copied = [str(found.fetch(name, into, force)) for name in wanted]
         tell("\n".join(copied), as_json, id=found.id, files=copied)
         return
     folders = [name for name in names or ["/"] if name.endswith("/")]

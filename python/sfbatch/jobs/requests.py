@@ -56,12 +56,14 @@ def _storable(value: Any) -> Any:
 
 
 def _tellable(value: Any) -> Any:
-    """What jobs are told of it by their environment can hold no NUL."""
-    if isinstance(value, str):
-        _written(value)
-    elif isinstance(value, (dict, list)):
-        for each in (*value, *value.values()) if isinstance(value, dict) else value:
-            _tellable(each)
+    """What jobs are told of it by their environment can hold no NUL. However deep: no frame for each level."""
+    rest = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, str):
+            _written(each)
+        elif isinstance(each, (dict, list)):
+            rest += [*each, *each.values()] if isinstance(each, dict) else each
     return value
 
 

@@ -34,26 +34,27 @@ def run(settings: Settings, log_level: str = "info") -> None:
     logs.set_up(settings.directory / "audit.jsonl", log_level)
     with home.alone(settings.directory):
         database = Database(settings.url)
-        prepare(settings, database)
-        lease = Lease(database, home.server_id(settings.directory), settings.directory)
-        lease.take()
+        try:
+            prepare(settings, database)
+            lease = Lease(database, home.server_id(settings.directory), settings.directory)
+            lease.inherit()
+            lease.take()
+        except DBAPIError as error:
+            raise ServerError("SFBATCH_DATABASE_FAILED", f"the database cannot be used: {error.orig}") from error
         _serve(settings, database, lease)
 
 
 def prepare(settings: Settings, database: Database) -> None:
     """Bring the database up to date, and make what a first start needs."""
-    try:
-        database.migrate()
-        first_start.fill(database)
-        if settings.auth:
-            log.info(
-                "the token of the first start is in a file",
-                extra={"file": str(tokens.first_token(database, settings.directory))},
-            )
-        else:
-            log.warning("NO AUTHENTICATION: every process of this machine may submit jobs as you (--no-auth)")
-    except DBAPIError as error:
-        raise ServerError("SFBATCH_DATABASE_FAILED", f"the database cannot be used: {error.orig}") from error
+    database.migrate()
+    first_start.fill(database)
+    if settings.auth:
+        log.info(
+            "the token of the first start is in a file",
+            extra={"file": str(tokens.first_token(database, settings.directory))},
+        )
+    else:
+        log.warning("NO AUTHENTICATION: every process of this machine may submit jobs as you (--no-auth)")
 
 
 def _serve(settings: Settings, database: Database, lease: Lease) -> None:

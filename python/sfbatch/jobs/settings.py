@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from sfbatch.local_metastore import default_home
@@ -50,7 +51,7 @@ class Settings:
             return f"sqlite:///{self.directory / 'jobs.db'}"
         return given.replace("postgresql://", "postgresql+psycopg://", 1)
 
-    @property
+    @cached_property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server; a name counts when all its addresses are loopback."""
         try:

@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, Strin
 
 metadata = MetaData()
 
-# A server's lease: what it claimed is its own until `alive_until_ms`, renewed while it lives.
+# A server's lease: what it claimed is its own while it renews `alive_until_ms`. See `lease.py`.
 servers = Table(
     "servers",
     metadata,
@@ -14,7 +14,7 @@ servers = Table(
     Column("host", String(255), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("alive_until_ms", BigInteger, nullable=False),
-    Column("nonce", String(32)),  # of the server that holds it, new at every start
+    Column("nonce", String(32)),  # of the server that holds it, new at every start; its first half names the place
     Column("directory", String(1024)),
     Column("process_id", Integer),
 )

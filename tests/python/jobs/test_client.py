@@ -189,11 +189,19 @@ def test_a_jobs_files_are_listed_and_copied(api, tmp_path):
     job.wait(30)
     assert {"sub/", "stdout", "job.py"} <= {each["name"] for each in job.files()}
     assert job.files("sub/")[0]["size"] == 2
-    assert job.fetch("sub/out.bin", tmp_path / "here").read_bytes() == b"\0\xff"
-    assert sorted(each.name for each in (tmp_path / "here").iterdir()) == ["out.bin"]
+    here = tmp_path / "here"
+    copied = job.fetch("sub/out.bin", here)
+    assert copied == here / "sub/out.bin"
+    assert copied.read_bytes() == b"\0\xff"
+    copied.write_text("my own")
+    with pytest.raises(JobServerError, match="sub/out.bin is here already"):
+        job.fetch("sub/out.bin", here)
+    assert copied.read_text() == "my own"
+    assert job.fetch("sub/out.bin", here, force=True).read_bytes() == b"\0\xff"
     for name in ("sub", "gone", "../../token"):
         with pytest.raises(JobServerError):
-            job.fetch(name, tmp_path / "here")
+            job.fetch(name, here)
+    assert [path for path in here.rglob("*") if path.is_file()] == [copied]
 
 
 def test_a_token_of_this_machine_goes_to_no_other(monkeypatch, live):

@@ -3,6 +3,7 @@
 import gzip
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -18,6 +19,7 @@ from sfbatch.jobs.backends.aws import Clients
 from sfbatch.jobs.backends.emr_serverless import EmrServerless
 from sfbatch.jobs.backends.emr_steps import EmrSteps
 from sfbatch.jobs.backends.remote import RemoteBackend, Run, Seen
+from sfbatch.jobs.environments import Unwanted
 from sfbatch.jobs.settings import Settings
 from sfbatch.jobs.spark_submit import SparkSubmit
 from sfbatch.jobs.verdict import verdict
@@ -238,6 +240,17 @@ def test_a_job_that_is_to_end_while_it_is_being_sent_is_not_sent(kind):
     kind.backend.submit(launch)
     assert kind.runs() == []
     assert kind.backend.poll("j", launch.directory).reason is Reason.KILLED
+
+
+def test_a_job_that_is_no_longer_wanted_when_it_is_prepared_is_not_sent(kind):
+    def unwanted():
+        raise Unwanted
+
+    launch = replace(kind.launch(), check=unwanted)
+    with pytest.raises(Unwanted):
+        kind.backend.submit(launch)
+    assert kind.runs() == []
+    assert kind.backend.poll("j", launch.directory).phase is Phase.NOT_STARTED
 
 
 def test_a_run_the_service_forgot_is_lost(kind):

@@ -222,19 +222,29 @@ def test_a_job_runs_with_its_packages(server):
     assert "[SFBATCH_ENVIRONMENT_FAILED]" in server.output(failing, "initFailureDetails.txt").text
 
 
-def test_what_is_being_built_ends_with_the_server(made, source, monkeypatch):
-    monkeypatch.setattr(
-        environments,
-        "_build",
-        lambda *_: environments._uv("pip", "install", "x", cwd=source.parent, asked_by=source.parent),
-    )
+def test_what_is_being_built_ends_with_the_server_and_what_waits_begins_nothing(made, source, monkeypatch):
+    monkeypatch.setattr(environments, "_stopping", threading.Event())
     slow = source.parent / "slow"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.write_text("#!/bin/sh\necho x >> ../../began; exec sleep 60\n")
     slow.chmod(0o700)
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(slow))
-    threading.Timer(0.5, environments.stop).start()
-    with pytest.raises(RuntimeError, match="signal 15"):  # no verdict on the job: the next server builds it
-        made.get(source, Python.here())
+    began, raised = made._directory.parent / "began", []
+
+    def get():
+        try:
+            made.get(source, Python.here())
+        except environments.Unwanted as unwanted:  # no verdict on the job: the next server builds it
+            raised.append(unwanted)
+
+    threads = [threading.Thread(target=get) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    eventually(began.exists)
+    environments.stop()
+    for thread in threads:
+        thread.join(10)
+    assert len(raised) == 2
+    assert began.read_text() == "x\n"
 
 
 def test_a_killed_job_waits_for_no_build_neither_its_own_nor_anothers(made, source, monkeypatch, tmp_path):

@@ -2,16 +2,18 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from live import alive, eventually
-from sfbatch.jobs import attempts
+from sfbatch.jobs import attempts, environments
 from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.backends.local import LocalBackend, launched
@@ -121,6 +123,55 @@ def test_a_job_killed_before_it_started_never_starts(backend, tmp_path):
     report = backend.poll(asked.job_id, asked.directory)
     assert (report.phase, report.reason) == (Phase.ENDED, Reason.KILLED)
     assert not (asked.directory / "ran").exists()
+
+
+@contextmanager
+def room_for(size):
+    """No file may become larger: what a full disk is to who writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 40])  # no room for the proof, or for it alone
+def test_a_kill_before_the_start_that_finds_the_disk_full_is_done_when_there_is_room(backend, tmp_path, size):
+    asked = launch(tmp_path, "touch ran")
+    for _ in range(2):
+        with room_for(size), pytest.raises(OSError, match="too large"):
+            backend.kill(asked.job_id, asked.directory)
+    assert backend.poll(asked.job_id, asked.directory).phase is Phase.NOT_STARTED
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+    backend.kill(asked.job_id, asked.directory)
+    assert backend.poll(asked.job_id, asked.directory).reason is Reason.KILLED
+
+
+def test_a_running_job_is_killed_though_the_disk_is_full(backend, tmp_path):
+    asked = launch(tmp_path, "sleep 300")
+    backend.submit(asked)
+    running(backend, asked)
+    with room_for(0):
+        backend.kill(asked.job_id, asked.directory)
+    assert ended(backend, asked).reason is Reason.KILLED
+
+
+def test_a_server_that_ends_an_unstarted_job_signals_nobody_and_least_itself(backend, tmp_path):
+    asked = launch(tmp_path, "")
+    held = wrapper.hold(str(launched(asked.directory)))
+    backend.kill(asked.job_id, asked.directory)  # SIGTERM would end this process
+    os.close(held)
+
+
+def test_a_job_that_is_not_to_be_started_after_all_is_not(backend, tmp_path):
+    def unwanted():
+        raise environments.Unwanted
+
+    asked = launch(tmp_path, "touch ran", check=unwanted)
+    with pytest.raises(environments.Unwanted):
+        backend.submit(asked)
+    assert backend.poll(asked.job_id, asked.directory).phase is Phase.NOT_STARTED
 
 
 def test_a_job_that_runs_too_long_is_ended(backend, tmp_path):

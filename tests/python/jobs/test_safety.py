@@ -20,6 +20,7 @@ import uvicorn
 from live import eventually, free_port
 from sfbatch.jobs import connections, tokens
 from sfbatch.jobs.database import Database
+from sfbatch.jobs.requests import _tellable
 from sfbatch.jobs.tokens import READER, Authority, issue
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
@@ -311,6 +312,21 @@ def test_who_sends_nothing_keeps_no_descriptor_that_others_need(server):
         raw.close()
 
 
+@contextmanager
+def served(app):
+    """The server's way with connections, before another application. Gives its port."""
+    port = free_port()
+    web = uvicorn.Server(
+        uvicorn.Config(app, port=port, http=connections.Impatient, lifespan="off", log_level="warning")
+    )
+    thread = threading.Thread(target=web.run)
+    thread.start()
+    eventually(lambda: web.started)
+    yield port
+    web.should_exit = True
+    thread.join(10)
+
+
 def test_a_request_has_a_time_to_come_in(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_WITHIN_S", 0.5)
 
@@ -320,21 +336,37 @@ def test_a_request_has_a_time_to_come_in(monkeypatch):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"hi"})
 
-    port = free_port()
-    settings = uvicorn.Config(hello, port=port, http=connections.Impatient, lifespan="off", log_level="warning")
-    web = uvicorn.Server(settings)
-    thread = threading.Thread(target=web.run)
-    thread.start()
-    eventually(lambda: web.started)
-    for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
-            raw.sendall(sent)
+    with served(hello) as port:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+                raw.sendall(sent)
+                with contextlib.suppress(ConnectionResetError):
+                    assert raw.recv(10) == b""
+        session = requests.Session()
+        assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
+
+
+def test_an_answer_on_its_way_gives_way_to_nobody(monkeypatch):
+    monkeypatch.setattr(connections, "most", lambda: 1)
+    size, sent = 30_000_000, threading.Event()
+
+    async def much(_, receive, send):
+        length = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": b"x" * size})
+        sent.set()
+
+    with served(much) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sent.wait(10)
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as further:
             with contextlib.suppress(ConnectionResetError):
-                assert raw.recv(10) == b""
-    session = requests.Session()
-    assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
-    web.should_exit = True
-    thread.join(10)
+                assert further.recv(10) == b""  # it is the only one that waits for its client
+            received = 0
+            while received < size:
+                piece = slow.recv(1_000_000)
+                assert piece, f"cut after {received} bytes"
+                received += len(piece)
 
 
 @pytest.mark.parametrize(
@@ -371,6 +403,14 @@ def test_what_no_database_or_process_can_be_told_is_refused_in_a_clusters_limits
         body = {"name": "c", "user": "u", "version": "1", "status": "UP", "metadata": metadata}
         answer = live.post("clusters", body)
         assert (answer.status_code, "NUL" in answer.json()["message"]) == (412, True)
+
+
+def test_a_nul_is_found_however_deep_it_lies():
+    deep = "\0"
+    for _ in range(20_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="NUL"):
+        _tellable(deep)
 
 
 def test_a_dependency_takes_no_attachments_place(live):

@@ -13,17 +13,19 @@ from collections import Counter
 import pytest
 import requests
 from live import FINAL, eventually
-from sfbatch.jobs import first_start, lease
+from sfbatch.jobs import first_start, home, lease
 from sfbatch.jobs.accept import Attachment, Sender, accept
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.database import Database
-from sfbatch.jobs.home import server_id
+from sfbatch.jobs.dispatcher import Dispatcher
+from sfbatch.jobs.environments import Unwanted
+from sfbatch.jobs.home import alone, server_id
 from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.requests import JobRequest
 from sfbatch.jobs.settings import Settings
-from sfbatch.jobs.tables import jobs
+from sfbatch.jobs.tables import jobs, servers
 from sfbatch.jobs.tokens import ADMIN, Principal
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
@@ -141,6 +143,14 @@ def test_a_job_is_durable_before_it_is_answered(fresh):
         assert server.output(job_id).text == "content"
 
 
+def taken_in(database, settings):
+    asked = JobRequest(
+        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
+    )
+    files, sender = [Attachment("a.txt", io.BytesIO(b"content"))], Sender(Principal("u", ADMIN), None, None)
+    accept(database, settings, server_id(settings.directory), asked, files, sender)
+
+
 def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
     class Away(Database):
         """Goes away with the answer to the commit."""
@@ -154,19 +164,8 @@ def test_files_stay_when_nobody_knows_whether_their_job_is_stored(tmp_path):
     database = Away(settings.url)
     database.migrate()
     first_start.fill(database)
-    asked = JobRequest(
-        name="n", user="u", version="1", clusterCriterias=[{"tags": ["env:dev"]}], commandCriteria=["type:python"]
-    )
-    sender = Sender(Principal("u", ADMIN), None, None)
     with pytest.raises(OperationalError):
-        accept(
-            database,
-            settings,
-            server_id(settings.directory),
-            asked,
-            [Attachment("a.txt", io.BytesIO(b"content"))],
-            sender,
-        )
+        taken_in(database, settings)
     (stored,) = tmp_path.glob("jobs/files/*/*/a.txt")
     assert stored.read_bytes() == b"content"
     with database.read() as connection:
@@ -209,11 +208,32 @@ def test_two_servers_of_one_database_run_every_job_once(fresh, tmp_path):
         assert (server.directory(job_id) / "ran").read_text() == "x\n"
 
 
-def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease, "LEASE_MS", 900)
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A database, and a lease that runs out soon."""
+    monkeypatch.setattr(lease, "LEASE_S", 0.9)
+    monkeypatch.setattr(lease, "LOOK_EVERY_S", 0.05)
     database = Database(f"sqlite:///{tmp_path / 'shared.db'}")
     database.migrate()
-    one, copy = (lease.Lease(database, "the-id", tmp_path / name) for name in ("one", "copy"))
+    yield database
+    database.close()
+
+
+def leased(database, home, server_id="the-id"):
+    """As a server does of that home that is not there yet, or any more, since no lock is held."""
+    home.mkdir(exist_ok=True)
+    with alone(home):
+        return lease.Lease(database, server_id, home)
+
+
+def take_s(taken):
+    began = time.monotonic()
+    taken.take()
+    return time.monotonic() - began
+
+
+def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(shared, tmp_path):
+    one, copy = (leased(shared, tmp_path / name) for name in ("one", "copy"))
     one.take()
     stop = threading.Event()
 
@@ -228,13 +248,54 @@ def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(tmp
     stop.set()
     living.join()
     copy.take()  # as soon as the lease has run out
-    with pytest.raises(ServerError, match="held by a server on .*/copy"), database.read() as connection:
+    with pytest.raises(ServerError, match="held by a server on .*/copy"), shared.read() as connection:
         one.check(connection)
-    successor = lease.Lease(database, "the-id", tmp_path / "copy")
-    began = time.monotonic()
-    successor.take()  # of the same home: the other one is dead
-    assert time.monotonic() - began < 0.4
-    database.close()
+    successor = leased(shared, tmp_path / "copy")
+    assert take_s(successor) < 0.4  # of the same home: the other one is dead
+    successor.give_back()
+    assert take_s(one) < 0.4
+
+
+def test_a_lease_runs_out_by_the_clock_of_who_waits(shared, tmp_path, monkeypatch):
+    leased(shared, tmp_path / "one").take()
+    monkeypatch.setattr(lease, "now_ms", lambda: 1)
+    assert 0.8 < take_s(leased(shared, tmp_path / "two")) < 5
+    monkeypatch.undo()  # long over, by this clock
+    monkeypatch.setattr(lease, "LEASE_S", 0.9)
+    assert 0.8 < take_s(leased(shared, tmp_path / "one")) < 5
+
+
+def test_the_same_path_on_another_machine_is_another_place(shared, tmp_path, monkeypatch):
+    leased(shared, tmp_path / "one").take()
+    (tmp_path / "boot").write_text("a clone of this machine")
+    monkeypatch.setattr(home, "_BOOT", tmp_path / "boot")
+    assert take_s(leased(shared, tmp_path / "one")) > 0.8
+
+
+def test_a_copied_home_with_a_database_of_its_own_is_refused_while_the_other_runs_here(shared, tmp_path):
+    one, copy = (leased(shared, tmp_path / name) for name in ("one", "copy"))
+    one.take()  # into what stands for the copied database: nobody renews it there
+    with alone(tmp_path / "one"), pytest.raises(ServerError, match=r"runs on .*/one\. If .*/copy is a copy"):
+        copy.take()
+
+
+def test_of_two_that_take_over_at_once_one_alone_has_it(shared, tmp_path):
+    leased(shared, tmp_path / "one").take()
+    rivals, told = [leased(shared, tmp_path / name) for name in ("two", "three")], []
+
+    def take(rival):
+        try:
+            rival.take()
+            told.append("taken")
+        except ServerError as error:
+            told.append(error.code)
+
+    threads = [threading.Thread(target=take, args=(rival,)) for rival in rivals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["SFBATCH_SERVER_REFUSED", "taken"]
 
 
 def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(server):
@@ -245,6 +306,57 @@ def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(ser
     assert "in /elsewhere" in server.api.get(health, timeout=10).json()["components"]["dispatcher"]["details"]["error"]
     answer = server.post("jobs", server.job(["-c", "true"]))
     assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_REFUSED")
+
+
+def test_a_server_whose_id_was_lost_goes_on_with_its_jobs_and_leaves_a_living_servers_alone(shared, tmp_path):
+    settings = Settings(home=tmp_path)
+    settings.directory.mkdir()
+    first_start.fill(shared)
+    old_id = server_id(settings.directory)
+    leased(shared, settings.directory, old_id).take()
+    taken_in(shared, settings)
+    living = leased(shared, tmp_path / "elsewhere", "living")
+    living.take()
+    (settings.directory / "server-id").unlink()
+    new_id = server_id(settings.directory)
+    new = leased(shared, settings.directory, new_id)
+    new.inherit()
+    new.take()
+    with shared.read() as connection:
+        assert connection.scalars(select(jobs.c.server_id)).all() == [new_id] != [old_id]
+        assert set(connection.scalars(select(servers.c.id))) == {new_id, "living"}
+        living.check(connection)
+
+
+def test_a_job_whose_server_loses_its_lease_while_it_is_prepared_is_not_started(shared, tmp_path):
+    class Slow:
+        """Prepares the job for so long that another server takes over meanwhile."""
+
+        told = None
+
+        def reconcile(self, _):
+            pass
+
+        def submit(self, launch):
+            launch.check()
+            with shared.write() as connection:
+                connection.execute(update(servers).values(nonce="another"))
+            try:
+                launch.check()
+            except Unwanted as told:
+                self.told = told
+
+    settings, backend = Settings(home=tmp_path), Slow()
+    settings.directory.mkdir()
+    first_start.fill(shared)
+    mine = leased(shared, settings.directory, server_id(settings.directory))
+    mine.take()
+    taken_in(shared, settings)
+    dispatcher = Dispatcher(shared, {"local": backend}, settings, mine)
+    dispatcher.round()
+    eventually(lambda: backend.told)
+    with pytest.raises(ServerError, match="is held by a server on"):
+        dispatcher.round()
 
 
 def test_a_home_that_was_deleted_under_the_server_is_told_and_takes_no_job(fresh, tmp_path):

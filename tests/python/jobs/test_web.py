@@ -68,7 +68,10 @@ def test_behind_https_the_cookie_is_for_https_alone_and_links_have_the_prefix(li
     )  # fmt: skip
     assert "secure" in answer.headers["Set-Cookie"].lower()
     assert answer.headers["Location"] == "/genie/"
-    assert 'href="/genie/static/page.css' in requests.get(f"{live.url}/login", headers=forwarded, timeout=10).text
+    page = requests.get(f"{live.url}/login", headers=forwarded, timeout=10).text
+    assert 'href="/genie/static/page.css' in page
+    assert str(live.home) not in page
+    assert f"{live.home}/jobs/token" in requests.get(f"{live.url}/login", timeout=10).text
 
 
 def test_programs_are_still_told_401_and_not_sent_to_a_form(live):

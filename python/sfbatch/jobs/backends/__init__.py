@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -28,6 +28,7 @@ class Launch:
     spark: str | None = None  # the Spark whose jar of sfbatch the job gets: "3.5", "4.0" ..., "installed"
     requirements: Path | None = None  # the attachment that says which Python packages the job needs
     refused: str | None = None  # why the job must not be started after all; it then ends as NOT_STARTED
+    check: Callable[[], None] = lambda: None  # called last before the start; raises environments.Unwanted
 
 
 class Phase(Enum):

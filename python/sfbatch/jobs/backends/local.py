@@ -75,6 +75,7 @@ class LocalBackend:
             "maxOutputBytes": self._settings.max_output_bytes,
         }
         wrapper.write_whole(str(directory / wrapper.LAUNCH), asked)
+        launch.check()
         marks = {"SFBATCH_JOB_ID": launch.job_id, leftovers.MARK: str(directory.resolve())}
         try:
             child = subprocess.Popen(
@@ -155,11 +156,11 @@ class LocalBackend:
 
     def kill(self, job_id: str, directory: Path) -> None:  # noqa: ARG002
         """Ask the wrapper to end the job; when there is none yet, take its place so that there never is."""
-        if _end_unstarted(directory, Reason.KILLED):
+        if _is_alive(directory) is None and _end_unstarted(directory, Reason.KILLED):
             return
         held = read(launched(directory))
-        # Its lock is held, so the process with this id is the wrapper and no other.
-        if held and _is_alive(directory):
+        # Its lock is held, so the process with this id is the wrapper and no other, or this server in `_end_unstarted`.
+        if held and held["wrapperId"] != os.getpid() and _is_alive(directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(held["wrapperId"], signal.SIGTERM)
                 os.kill(held["wrapperId"], signal.SIGCONT)  # its job may have stopped it
@@ -192,13 +193,17 @@ def _end_unstarted(directory: Path, reason: Reason, why: str = "") -> bool:
     descriptor = wrapper.hold(wrapper.launched(str(directory)))
     if descriptor is None:
         return False
-    if why:
-        (directory / wrapper.DETAILS).write_text(f"{why}\n")
     code = "127" if reason is Reason.NOT_STARTED else "999"
-    wrapper.write_whole(
-        str(directory / wrapper.DONE), {"exitCode": code, "reason": reason.value, "finishedMs": now_ms()}
-    )
-    os.close(descriptor)
+    end = {"exitCode": code, "reason": reason.value, "finishedMs": now_ms()}
+    try:
+        if why:
+            (directory / wrapper.DETAILS).write_text(f"{why}\n")
+        wrapper.write_whole(str(directory / wrapper.DONE), end)
+    except BaseException:  # a full disk: tried again in the next round
+        launched(directory).unlink()
+        raise
+    finally:
+        os.close(descriptor)
     return True
 
 

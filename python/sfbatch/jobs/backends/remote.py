@@ -135,7 +135,10 @@ class RemoteBackend:
         try:
             if launch.refused:
                 raise SfBatchError("SFBATCH_REFUSED", launch.refused)
-            self._send(Run.read(directory) or self._service.prepare(launch).write(directory), directory)
+            found = Run.read(directory)
+            prepared = found or self._service.prepare(launch)
+            launch.check()
+            self._send(found or prepared.write(directory), directory)
             self._tried_ms.pop(job_id, None)
         except (SfBatchError, OSError) as error:
             self._end_unstarted(directory, str(error))

@@ -45,16 +45,18 @@ def launched(directory: str) -> str:
 
 def hold(path: str) -> int | None:
     """Make `launched`, locked from its first moment, and return its descriptor; None when somebody has."""
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.getpid()}.{_thread.get_ident()}"
     descriptor = os.open(temporary, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.write(descriptor, json.dumps({"wrapperId": os.getpid()}).encode())
-    os.fsync(descriptor)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, json.dumps({"wrapperId": os.getpid()}).encode())
+        os.fsync(descriptor)
         os.link(temporary, path)
-    except FileExistsError:
+    except BaseException as error:  # a full disk: what stayed open would stay locked as long as the server lives
         os.close(descriptor)
-        return None
+        if isinstance(error, FileExistsError):
+            return None
+        raise
     finally:
         os.unlink(temporary)  # noqa: PTH108 - pathlib costs each job 5 ms
     return descriptor
@@ -66,10 +68,15 @@ def write_whole(path: str, document: dict[str, Any]) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
     temporary = f"{path}.{os.getpid()}.{_thread.get_ident()}"
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.write(descriptor, json.dumps(document).encode())
-    os.fsync(descriptor)
-    os.close(descriptor)
-    os.rename(temporary, path)  # noqa: PTH104
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(json.dumps(document).encode())
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(temporary, path)  # noqa: PTH104
+    except OSError:
+        os.unlink(temporary)  # noqa: PTH108
+        raise
     directory = os.open(folder, os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)

@@ -172,9 +172,10 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 
 def _login(request: Request, there: str, wrong: bool) -> Response:
-    """Where the first token lies is told on this machine alone: the path may name a user."""
+    """Where the first token lies is told on this machine alone, not through a proxy: the path may name a user."""
     settings = server_of(request).settings
-    where = settings.directory if settings.is_loopback else "SFBATCH_HOME/jobs"
+    forwarded = any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers)
+    where = settings.directory if settings.is_loopback and not forwarded else "SFBATCH_HOME/jobs"
     return _page(request, "login.html", next=there, wrong=wrong, token_file=f"{where}/{FILE}")
 
 
