@@ -1,10 +1,7 @@
-"""HDFS of the tests' own: Hadoop's minicluster in a process, looked into by WebHDFS, that is without Hadoop's client."""
+"""HDFS of the tests' own: Hadoop's minicluster in a process."""
 
-import json
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
-from urllib.request import urlopen
 
 from sfbatch.installed import installed_spark
 from sfbatch.local_metastore import java
@@ -24,23 +21,34 @@ class HdfsCluster:
             )  # fmt: skip
         line = self._process.stdout.readline()
         assert line.startswith("hdfs://"), (folder / "hdfs.log").read_text()[-3000:]
-        self.uri, self._http = line.split()
+        self.uri = line.strip()
 
     def restart_name_node(self):
         print(file=self._process.stdin, flush=True)
         assert self._process.stdout.readline().strip() == "restarted"
 
-    def files(self, path):
+    def files(self, session, path):
         """The files under a directory: `["a/b.json"]`, relative to it, sorted."""
-        return sorted(name for name, directory in self._walk(path) if not directory)
+        listed = """
+found, result = fs.listFiles(at, True), []
+while found.hasNext():
+    result.append(found.next().getPath().toString())
+"""
+        place = f"{self.uri}{path}/"
+        return sorted(file.removeprefix(place) for file in session.run(self._at(path) + listed))
 
-    def mirror(self, path, folder):
-        """Everything under a directory of HDFS, in a local one."""
-        for name, directory in self._walk(path):
-            here = folder / name
-            (here if directory else here.parent).mkdir(parents=True, exist_ok=True)
-            if not directory:
-                here.write_bytes(self._ask(f"{path}/{name}", "OPEN"))
+    def mirror(self, session, path, folder):
+        """Everything under a directory of HDFS, in a local one that is not there yet."""
+        copy = (
+            f"fs.copyToLocalFile(False, at, spark._jvm.org.apache.hadoop.fs.Path('file:{folder}'), True); result = None"
+        )
+        session.run(self._at(path) + copy)
+
+    def _at(self, path):
+        return f"""
+at = spark._jvm.org.apache.hadoop.fs.Path('{self.uri}{path}')
+fs = at.getFileSystem(spark._jsc.hadoopConfiguration())
+"""
 
     def close(self):
         self._process.stdin.close()
@@ -48,14 +56,3 @@ class HdfsCluster:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
-
-    def _walk(self, path, above=""):
-        for status in json.loads(self._ask(path, "LISTSTATUS"))["FileStatuses"]["FileStatus"]:
-            name = above + status["pathSuffix"]
-            yield name, status["type"] == "DIRECTORY"
-            if status["type"] == "DIRECTORY":
-                yield from self._walk(f"{path}/{status['pathSuffix']}", f"{name}/")
-
-    def _ask(self, path, operation):
-        with urlopen(f"{self._http}/webhdfs/v1{quote(path)}?op={operation}&user.name=root") as answer:
-            return answer.read()
