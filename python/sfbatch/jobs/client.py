@@ -277,6 +277,9 @@ def find(job_id: str, api: Api | None = None) -> Job:
     try:
         api.call("GET", "jobs", job_id, "status")
     except JobServerError as error:
+        if error.status == HTTPStatus.NOT_FOUND and re.fullmatch("[0-9a-f]{1,5}", job_id):
+            message = f"there is no job {job_id}; of an id that the server made up, 6 characters are needed"
+            raise JobServerError(error.code, message, error.status) from None
         if error.status != HTTPStatus.NOT_FOUND or not re.fullmatch(r"[0-9a-f]{6}[0-9a-f-]*", job_id):
             raise
         found = [job["id"] for job in search(api, 20, id=f"{job_id}%") if re.fullmatch(MADE_UP, job["id"])]
