@@ -33,6 +33,7 @@ def test_a_job_is_submitted_watched_and_read(api, script):
     job = sfbatch.jobs.submit(script, ["a b", 1], command="python", name="nightly", job_tags=["team:x"], api=api)
     state = job.wait(timeout_s=30)
     assert (state.status, state.exit_code, state.cluster, state.command) == ("SUCCEEDED", 0, "dev", "python")
+    assert state.cluster_id == "local"
     assert job.log() == "ran a b 1\n"
     assert [found["id"] for found in sfbatch.jobs.search(api, tag="team:x")] == [job.id]
     assert sfbatch.jobs.find(job.id, api).state() == state
