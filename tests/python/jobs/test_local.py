@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from live import alive, eventually
 from sfbatch.jobs import attempts
-from sfbatch.jobs.backends import Launch, Phase, Reason, Report, wrapper
+from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
 from sfbatch.jobs.backends.leftovers import processes_of
 from sfbatch.jobs.backends.local import LocalBackend, launched
 from sfbatch.jobs.settings import Settings
-from sfbatch.jobs.verdict import root_cause, verdict
+from sfbatch.jobs.verdict import root_cause
 
 
 @pytest.fixture
@@ -215,30 +215,6 @@ def test_command_args_are_split_as_a_shell_would(server):
     server.ended(job_id)
     assert server.output(job_id).text == "a  b-c\n"
     assert server.post("jobs", {**body, "commandArgs": "un'closed"}).status_code == 412
-
-
-SHUTDOWN = "26/11/21 10:00:01 INFO ShutdownHookManager: Shutdown hook called\n"
-SYNTAX = "  File \"/job/main.py\", line 1\n    print(1\n         ^\nSyntaxError: '(' was never closed\n"
-
-
-@pytest.mark.parametrize(
-    ("stderr", "stdout", "code", "told"),
-    [
-        (SYNTAX, "", 1, " SyntaxError: '(' was never closed"),
-        (SHUTDOWN, SYNTAX, 1, " SyntaxError: '(' was never closed"),  # spark-submit sends Python's stderr to stdout
-        ("ERROR: no input\n\n" + SHUTDOWN, "", 1, " Its last line: ERROR: no input"),
-        (SHUTDOWN, "ERROR: no input\n", 1, " Its last line: ERROR: no input"),
-        (SHUTDOWN, "", 1, ""),
-        ("python3: can't open file 'x.py'\n", "", 2, " Its last line: python3: can't open file 'x.py'"),
-        ("going on\n", "", 139, " It was ended by signal 11 (SIGSEGV)."),
-        ("", "all is well\n", 3, ""),
-    ],
-)
-def test_a_failed_job_without_a_traceback_says_why_too(tmp_path, stderr, stdout, code, told):
-    (tmp_path / "stderr").write_text(stderr)
-    (tmp_path / "stdout").write_text(stdout)
-    report = Report(Phase.ENDED, exit_code=code, reason=Reason.EXITED)
-    assert verdict(report, tmp_path)["status_msg"] == f"Job failed.{told}"
 
 
 def test_a_failed_job_says_why(server):
