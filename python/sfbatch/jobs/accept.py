@@ -114,7 +114,7 @@ def accept(
             shutil.rmtree(settings.directory / directory, ignore_errors=True)
         raise
     if problem:
-        raise problem
+        raise Problem(problem.status, problem.code, f"{problem.message.rstrip('.')}. It is kept as job {job_id}.")
     return job_id
 
 

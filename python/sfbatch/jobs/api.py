@@ -39,7 +39,7 @@ class JobServerError(SfBatchError):
 
 
 class Api:
-    """One server: the given one, else SFBATCH_JOBS_URL, else this machine's.
+    """One server: the given one, else SFBATCH_JOBS_URL, else the one that was started with this SFBATCH_HOME.
 
     The token is the given one, else SFBATCH_JOBS_TOKEN, else, for this machine's server, that of its first start.
     """
@@ -47,19 +47,21 @@ class Api:
     def __init__(self, url: str = "", token: str = "") -> None:
         import httpx
 
-        self.url = (url or os.environ.get("SFBATCH_JOBS_URL", "") or DEFAULT_URL).rstrip("/")
+        given = url or os.environ.get("SFBATCH_JOBS_URL", "")
+        self._is_given = bool(given)
+        self.url = (given or _left("url") or DEFAULT_URL).rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             message = f"'{self.url}' is no address of a job server: expected e.g. {DEFAULT_URL} (SFBATCH_JOBS_URL)."
             raise JobServerError("SFBATCH_BAD_REQUEST", message)
-        self._is_here = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        self._is_here = not given or parts.hostname in {"127.0.0.1", "localhost", "::1"}
         self._token = token or os.environ.get("SFBATCH_JOBS_TOKEN", "")
         self._nobody_until_s = time.monotonic() + COMES_UP_S
         # A proxy of the environment cannot reach this machine's loopback.
         self._http = httpx.Client(
             headers={"Accept": "application/json"}, timeout=TIMEOUT_S, trust_env=not self._is_here
         )
-        self._know_token()
+        self._know_server()
 
     def call(self, method: str, *path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         """One request; the answer's JSON, None when it has none. `path` is below /api/v3, each part is quoted.
@@ -89,8 +91,8 @@ class Api:
         """
         import httpx
 
-        where = "/".join((f"{self.url}/api/v3", *(quote(part, safe=":") for part in path)))
         while True:
+            where = "/".join((f"{self.url}/api/v3", *(quote(part, safe=":") for part in path)))
             try:
                 with self._http.stream(method, where, **options) as answer:
                     self._nobody_until_s = 0.0
@@ -104,11 +106,13 @@ class Api:
                 if was_sent or time.monotonic() > self._nobody_until_s:
                     raise JobServerError(DOWN, self._down(error), was_sent=was_sent) from None
             time.sleep(COMES_UP_S / 20)
-            self._know_token()
+            self._know_server()
 
-    def _know_token(self) -> None:
-        """The given one; else, for this machine's server, that of its first start, which may only now be made."""
-        token = self._token or (_own_token() if self._is_here else "")
+    def _know_server(self) -> None:
+        """Address and token: the given ones; else, for this machine's server, what it may have left only now."""
+        if not self._is_given:
+            self.url = _left("url") or self.url
+        token = self._token or (_left("token") if self._is_here else "")
         if token:
             self._http.headers["Authorization"] = f"Bearer {token}"
 
@@ -155,15 +159,18 @@ class Api:
             document = answer.json()
             code, message = str(document["code"]), str(document["message"])
         except (ValueError, KeyError, TypeError):
-            code, message = "SFBATCH_SERVER_ERROR", f"the answer was {status} {answer.reason_phrase}"
+            message = f"the answer of {self.url} was {status} {answer.reason_phrase}: is it a job server's address?"
+            code = "SFBATCH_SERVER_ERROR"
         if status == HTTPStatus.UNAUTHORIZED:
-            message += f". {self.url} knows no such token: set SFBATCH_JOBS_TOKEN (sfbatch tokens add makes one)"
+            sent = "Authorization" in self._http.headers
+            message += f". {self.url} knows no such token" if sent else f". No token was sent to {self.url}"
+            message += ": set SFBATCH_JOBS_TOKEN (sfbatch tokens add makes one)"
         return JobServerError(code, message, status)
 
 
-def _own_token() -> str:
-    path = default_home() / "jobs/token"
+def _left(name: str) -> str:
+    """What the server of this SFBATCH_HOME left for clients: its `url`, the `token` of its first start."""
     try:
-        return path.read_text().strip()
+        return (default_home() / "jobs" / name).read_text().strip()
     except OSError:  # no server was started here, or it is another user's
         return ""

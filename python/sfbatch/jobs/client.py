@@ -60,8 +60,10 @@ class JobState:
     message: str | None
     exit_code: int | None  # 999: killed; 666: lost; None while it has not ended
     cluster: str | None
+    cluster_id: str | None  # of several of one name
     command: str | None
     queue_position: int | None  # 1 is next; None when it does not wait
+    waits_for: str | None  # why it does not start, when that is known
     attempt: int  # 2 is the first retry
     created: str
     started: str | None
@@ -101,8 +103,10 @@ class Job:
             message=found["statusMsg"],
             exit_code=execution.get("exitCode"),
             cluster=found["clusterName"],
+            cluster_id=found.get("clusterId"),
             command=found["commandName"],
             queue_position=found.get("queuePosition"),
+            waits_for=found.get("waitsFor"),
             attempt=found.get("attempt", 1),
             created=found["created"],
             started=found["started"],
@@ -285,6 +289,9 @@ def find(job_id: str, api: Api | None = None) -> Job:
     try:
         api.call("GET", "jobs", job_id, "status")
     except JobServerError as error:
+        if error.status == HTTPStatus.NOT_FOUND and re.fullmatch("[0-9a-f]{1,5}", job_id):
+            message = f"there is no job {job_id}; of an id that the server made up, 6 characters are needed"
+            raise JobServerError(error.code, message, error.status) from None
         if error.status != HTTPStatus.NOT_FOUND or not re.fullmatch(r"[0-9a-f]{6}[0-9a-f-]*", job_id):
             raise
         found = [job["id"] for job in search(api, 20, id=f"{job_id}%") if re.fullmatch(MADE_UP, job["id"])]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sfbatch.jobs import queue
+from sfbatch.jobs.states import ACCEPTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sqlalchemy import Connection
     from starlette.requests import Request
 
     from sfbatch.jobs.backends import Backend
@@ -28,6 +32,14 @@ class Server:
     dispatcher: Dispatcher
     metrics: Metrics
     authority: Authority
+
+    def waits_for(self, connection: Connection, job: Any) -> str | None:
+        """What a waiting job waits for; of another server's nothing is known."""
+        if job.status != ACCEPTED or job.server_id != self.dispatcher.server_id:
+            return None
+        settings = self.settings
+        allowed = queue.Allowed(settings.memory_mb, settings.max_running_per_user, frozenset(self.backends))
+        return queue.waits_for(connection, job, allowed)
 
 
 def server_of(request: Request) -> Server:

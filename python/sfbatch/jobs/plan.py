@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfbatch.installed import SUPPORTED
 from sfbatch.jobs.backends.places import BACKENDS
-from sfbatch.jobs.kinds import APPLICATIONS, CHILDREN, CLUSTERS, COMMANDS, Kind
+from sfbatch.jobs.kinds import APPLICATIONS, CHILDREN, CLUSTERS, COMMANDS, KINDS, Kind
 from sfbatch.jobs.problem import precondition
 from sfbatch.jobs.requests import Described
 from sfbatch.jobs.selection import DEFAULT_BACKEND
@@ -29,6 +29,7 @@ _LIMITS: dict[str, dict[str, type]] = {
     COMMANDS.name: {"writeDatabases": list},
     CLUSTERS.name: {"backend": str, "maxRunningJobs": int, "maxRunningJobsPerUser": int, "writeDatabases": list},
 }
+_TOP = ", ".join(kind.name for kind in KINDS)  # what a file can have
 OWNER = "operator"  # whose the resources are, unless the file says otherwise
 _DEFAULTS: dict[str, dict[str, Any]] = {
     APPLICATIONS.name: {"status": "ACTIVE", "version": "1"},
@@ -53,9 +54,10 @@ def plan(wanted: Any, api: Api) -> list[Step]:
     Raises Problem SFBATCH_INVALID for a file that says nothing sensible.
     """
     steps: list[Step] = []
-    for kind in (APPLICATIONS, COMMANDS, CLUSTERS):
-        for resource_id, entry in _entries(wanted, kind):
-            steps += _resource(kind, resource_id, entry, api)
+    named = {kind.name: dict(_entries(wanted, kind)) for kind in KINDS}
+    for kind in KINDS:
+        for resource_id, entry in named[kind.name].items():
+            steps += _resource(kind, resource_id, entry, api, named)
     ids = [resource_id for resource_id, _ in _entries(wanted, CLUSTERS)]
     successors = {_document(CLUSTERS, i, entry)["name"] for i, entry in _entries(wanted, CLUSTERS)}
     for found in api.every(CLUSTERS.name):
@@ -66,12 +68,18 @@ def plan(wanted: Any, api: Api) -> list[Step]:
     return steps
 
 
-def _resource(kind: Kind, resource_id: str, entry: dict[str, Any], api: Api) -> Iterator[Step]:
+def _resource(
+    kind: Kind, resource_id: str, entry: dict[str, Any], api: Api, named: dict[str, dict[str, Any]]
+) -> Iterator[Step]:
     child = CHILDREN.get(kind.name)
     document = _document(kind, resource_id, entry)
     linked = [str(each) for each in entry.get(child.name) or []] if child else []
     found = api.find(kind.name, resource_id)
     before = [each["id"] for each in api.call("GET", kind.name, resource_id, child.name)] if found and child else []
+    for each in linked:
+        if child and each not in named[child.name] and each not in before and not api.find(child.name, each):
+            message = f"there is no {child.one} '{each}', neither in the file nor on the server"
+            raise precondition(f"{kind.one} {resource_id}: {message}")
     links: list[Step] = []
     if child and before != linked:
         line = f"    {child.name}: {', '.join(before) or 'none'} -> {', '.join(linked) or 'none'}"
@@ -147,7 +155,13 @@ def _ours(kind: Kind, resource_id: str, entry: dict[str, Any]) -> dict[str, Any]
 
 
 def _entries(wanted: Any, kind: Kind) -> list[tuple[str, dict[str, Any]]]:
-    found = (wanted or {}).get(kind.name) if isinstance(wanted, dict) or wanted is None else wanted
+    if not wanted:
+        raise precondition(f"the file is empty: give some of {_TOP}")
+    if not isinstance(wanted, dict):
+        raise precondition(f"the file must begin with one of {_TOP}")
+    if unknown := [name for name in wanted if name not in _DEFAULTS]:
+        raise precondition(f"there is no '{unknown[0]}' at the top of the file, only {_TOP}")
+    found = wanted.get(kind.name)
     if not isinstance(found or {}, dict) or not all(isinstance(entry, dict) for entry in (found or {}).values()):
         raise precondition(f"{kind.name} must map ids to their descriptions")
     return [(str(resource_id), entry) for resource_id, entry in (found or {}).items()]

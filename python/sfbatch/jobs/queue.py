@@ -87,19 +87,41 @@ def ready(connection: Connection, server_id: str, allowed: Allowed) -> Iterator[
             routes[row.route] = choices(connection, criteria, request["commandCriteria"])
 
         def free(choice: Choice, row: Any = row) -> bool:
-            here, limits = choice.cluster_id, choice.limits
-            return (
-                limits.backend in allowed.backends
-                and _room(load.by_cluster.get(here, 0), limits.running)
-                and _room(load.by_user_and_cluster.get((row.user, here), 0), limits.running_per_user)
-                and _room(load.by_user.get(row.user, 0), allowed.per_user)
-                and (limits.backend != "local" or load.memory_mb + row.memory_mb <= allowed.memory_mb)
-            )
+            return _hindrance(choice, row, load, allowed) is None
 
         choice = least_loaded(routes[row.route], load.by_cluster, free)
         if choice:
             load.take(choice, row.user, row.memory_mb)
             yield row, choice
+
+
+def waits_for(connection: Connection, job: Any, allowed: Allowed) -> str | None:
+    """What a waiting job of this server waits for, for people; None when it may start, or is a retry not yet due."""
+    if job.not_before_ms is not None and job.not_before_ms > now_ms():
+        return None
+    criteria = [criterion["tags"] for criterion in job.request["clusterCriterias"]]
+    found = choices(connection, criteria, job.request["commandCriteria"])
+    if not found:
+        return "no cluster with its tags and a command for it is UP"
+    load = Load.count(connection, job.server_id)
+    reasons = [_hindrance(choice, job, load, allowed) for choice in found]
+    return None if None in reasons else "; ".join(dict.fromkeys(filter(None, reasons)))
+
+
+def _hindrance(choice: Choice, job: Any, load: Load, allowed: Allowed) -> str | None:
+    """Why the job cannot start on this cluster now; None when it can."""
+    here, limits = choice.cluster_id, choice.limits
+    if limits.backend not in allowed.backends:
+        return f"cluster {here} needs the back end {limits.backend}, which this server has not"
+    if not _room(running := load.by_cluster.get(here, 0), limits.running):
+        return f"cluster {here} is full ({running} running)"
+    if not _room(running := load.by_user_and_cluster.get((job.user, here), 0), limits.running_per_user):
+        return f"{job.user} has no more room on cluster {here} ({running} running)"
+    if not _room(running := load.by_user.get(job.user, 0), allowed.per_user):
+        return f"{job.user} has no more room on this server ({running} running)"
+    if limits.backend == "local" and load.memory_mb + job.memory_mb > allowed.memory_mb:
+        return f"{job.memory_mb} MB of memory: {load.memory_mb} of {allowed.memory_mb} MB are in use"
+    return None
 
 
 def position(connection: Connection, job_id: str) -> int | None:

@@ -62,6 +62,7 @@ def _serve(settings: Settings, database: Database, lease: Lease) -> None:
 
     from sfbatch.jobs.app import create_app
     from sfbatch.jobs.connections import BACKLOG, Impatient, raise_limit
+    from sfbatch.jobs.listening import Listening
 
     raise_limit()
     app = create_app(settings, database, lease)
@@ -77,4 +78,4 @@ def _serve(settings: Settings, database: Database, lease: Lease) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run()
+    Listening(config, settings.directory).run()

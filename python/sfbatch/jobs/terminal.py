@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Url = Annotated[str, typer.Option(help="The server. Default: SFBATCH_JOBS_URL, else this machine's.")]
+Url = Annotated[str, typer.Option(help="The server. Default: SFBATCH_JOBS_URL, else SFBATCH_HOME's own.")]
 LONGEST_LINE = 10_000  # in a pipe
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 from sfbatch.jobs import states
@@ -27,6 +28,11 @@ _PYTHON = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)+"
     r"((?:\w+\.)*\w+(?::[^\n]*)?)",
     re.MULTILINE,
+)
+_SYNTAX = re.compile(r"^((?:Syntax|Indentation|Tab)Error: [^\n]*)", re.MULTILINE)  # of the program itself: no traceback
+_SPARKS = re.compile(  # what Spark, and our writer, say in every job
+    r"\d{2,4}[/-]\d\d[/-]\d\d[ T]\d\d:\d\d:\d\d\S* +(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b|\[Stage \d|sfbatch-published "
+    r"|(Setting default log level|To adjust logging level|Using Spark's (default|repl) log4j|WARNING: Using incubator) "
 )
 _BY_REASON = {
     Reason.KILLED: states.MSG_KILLED,
@@ -66,8 +72,11 @@ def verdict(report: Report, directory: Path, killed: bool = False) -> dict[str, 
     if report.exit_code == 0:
         return {**ended, "status": states.SUCCEEDED, "status_msg": states.MSG_SUCCEEDED}
     # In cluster mode the driver has an stderr of its own, which tells more than that of spark-submit.
-    stderr = _tail(directory / "stderr") + "\n" + _tail(directory / "driver/stderr")
-    cause = root_cause(stderr, _tail(directory / "stdout")) or report.message
+    stderr, stdout = (
+        _tail(directory / "stderr") + "\n" + _tail(directory / "driver/stderr"),
+        _tail(directory / "stdout"),
+    )
+    cause = root_cause(stderr, stdout) or report.message or by_signal(report.exit_code) or last_line(stderr, stdout)
     message = states.MSG_FAILED if cause is None else f"{states.MSG_FAILED} {cause}"
     return {**ended, "status": states.FAILED, "status_msg": message}
 
@@ -102,7 +111,7 @@ def root_cause(stderr: str, stdout: str) -> str | None:
     In client mode spark-submit lets Python's stderr go to either stream, so both are looked at. A traceback of Python
     that only passes on a Java exception (py4j) gives way to that exception, whose cause comes with it.
     """
-    python = _last(_PYTHON, stderr) or _last(_PYTHON, stdout)
+    python = _last(_PYTHON, stderr) or _last(_PYTHON, stdout) or _last(_SYNTAX, stderr) or _last(_SYNTAX, stdout)
     if python and not python.startswith("py4j."):
         return _short(python)
     for text in (stderr, stdout) if python else ():
@@ -114,6 +123,32 @@ def root_cause(stderr: str, stdout: str) -> str | None:
         if found:
             return _short(found)
     return _short(python) if python else None
+
+
+def by_signal(exit_code: int | None) -> str | None:
+    """Which signal ended a job, by what a shell makes its exit code.
+
+    >>> by_signal(139), by_signal(1)
+    ('It was ended by signal 11 (SIGSEGV).', None)
+    """
+    try:
+        number = signal.Signals((exit_code or 0) - 128)
+    except ValueError:
+        return None
+    return f"It was ended by signal {number.value} ({number.name})."
+
+
+def last_line(stderr: str, stdout: str) -> str | None:
+    r"""What a job said last, where it may say why it failed; stdout's where stderr is Spark's log alone.
+
+    >>> last_line("ERROR: no input\n26/11/21 10:00:01 INFO ShutdownHookManager: Shutdown hook called\n", "")
+    'Its last line: ERROR: no input'
+    """
+    lines = [" ".join(line.split()) for line in stderr.splitlines() if line.strip()]
+    said = [line for line in lines if not _SPARKS.match(line)]
+    if lines and not said:  # spark-submit in client mode sends Python's stderr there
+        said = [" ".join(line.split()) for line in stdout.splitlines() if line.strip()]
+    return f"Its last line: {_short(said[-1])}" if said else None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:

@@ -98,7 +98,7 @@ class Watch:
         if self._as_json:
             print(json.dumps(more), flush=True)  # noqa: T201
         else:
-            self._console.print(printable(sentence), style="dim", markup=False)
+            self._console.print(printable(sentence), style="dim", markup=False, soft_wrap=True)
 
     def _write(self, stream: str, chunk: bytes) -> None:
         if self._as_json:
@@ -164,7 +164,7 @@ def _sentence(state: JobState) -> str:
         if state.attempt > 1:
             return f"job {state.id} waits: {state.message}"
         waits = f", number {state.queue_position} in the queue" if state.queue_position else ""
-        return f"job {state.id} waits{waits}"
+        return f"job {state.id} waits{waits}{f': {state.waits_for}' if state.waits_for else ''}"
     where = f" on {state.cluster} with {state.command}" if state.cluster else ""
     if not state.is_final:
         return f"job {state.id} is {state.status}{where}"

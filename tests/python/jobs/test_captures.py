@@ -25,7 +25,17 @@ STATUSES = {
     "86_jobs_list_badsort": 400,
     "88_cl_delete_inuse": 204,  # only unfinished jobs hold a cluster
 }
-OURS = {"code", "queuePosition", "attempt", "exception", "components", "errors", "sfbatch"}  # keys that only we send
+OURS = {
+    "code",
+    "clusterId",
+    "queuePosition",
+    "waitsFor",
+    "attempt",
+    "exception",
+    "components",
+    "errors",
+    "sfbatch",
+}  # keys that only we send
 THEIRS = {"git"}  # and only they
 # Netflix archives jobs and we do not; the rest depends on how far the job is.
 MAY_BE_NULL = {"archiveLocation", "started", "finished", "exitCode", "processId", "clusterName", "commandName"}
@@ -128,6 +138,7 @@ def test_the_answers_say_the_same_where_they_can(replayed):
     def got(number):
         return next(answer[3] for name, answer in answers.items() if name.startswith(f"{number}_"))
 
+    why = got("60").json()["statusMsg"]
     assert got("12").json()["message"] == "A command with id sparksubmit-21527 already exists"
     assert got("19").json()["message"] == "No cluster with id none exists."
     assert got("22").json()["message"] == "All commands need to exist to add to a cluster"
@@ -135,7 +146,7 @@ def test_the_answers_say_the_same_where_they_can(replayed):
     assert got("48").text == "out 3 0 x DATA\n"
     assert (got("49").text, got("49").headers["Content-Range"]) == ("out ", "bytes 0-3/15")
     assert got("50").headers["Content-Range"] == "bytes */15"
-    assert got("59").json()["message"] == got("60").json()["statusMsg"]
+    assert got("59").json()["message"] == f"{why} It is kept as job nc-21527."
     assert got("60").json()["status"] == "FAILED"
     assert got("67").json()["statusMsg"].startswith("Job initialization failed, further details")
     assert (got("74").json()["status"], got("74").json()["statusMsg"]) == ("KILLED", "Job was killed by user.")

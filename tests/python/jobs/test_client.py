@@ -8,6 +8,7 @@ import threading
 import zipfile
 from io import BytesIO
 
+import httpx
 import pytest
 import sfbatch
 from live import eventually, free_port
@@ -32,6 +33,7 @@ def test_a_job_is_submitted_watched_and_read(api, script):
     job = sfbatch.jobs.submit(script, ["a b", 1], command="python", name="nightly", job_tags=["team:x"], api=api)
     state = job.wait(timeout_s=30)
     assert (state.status, state.exit_code, state.cluster, state.command) == ("SUCCEEDED", 0, "dev", "python")
+    assert state.cluster_id == "local"
     assert job.log() == "ran a b 1\n"
     assert [found["id"] for found in sfbatch.jobs.search(api, tag="team:x")] == [job.id]
     assert sfbatch.jobs.find(job.id, api).state() == state
@@ -172,7 +174,9 @@ def test_the_beginning_of_an_id_that_was_made_up_finds_its_job(api, script):
         sfbatch.jobs.submit(script, command="python", job_id=given, api=api) for given in (None, "abcdef0-mine")
     )
     assert sfbatch.jobs.find(made.id[:8], api).id == made.id
-    for text in (made.id[:5], "abcdef0", "fffffffff", "abcdef%"):
+    with pytest.raises(JobServerError, match="SFBATCH_NOT_FOUND.*6 characters are needed"):
+        sfbatch.jobs.find(made.id[:5], api)
+    for text in ("abcdef0", "fffffffff", "abcdef%"):
         with pytest.raises(JobServerError, match="SFBATCH_NOT_FOUND"):
             sfbatch.jobs.find(text, api)
     twin = f"{made.id[:8]}-0000-0000-0000-000000000000"
@@ -209,6 +213,27 @@ def test_a_token_of_this_machine_goes_to_no_other(monkeypatch, live):
     monkeypatch.delenv("SFBATCH_JOBS_TOKEN", raising=False)
     assert Api(live.url)._http.headers["authorization"] == f"Bearer {live.token}"
     assert "authorization" not in Api("http://jobs.example:8080")._http.headers
+
+
+def test_the_server_of_this_home_is_found_on_any_port_and_what_is_given_comes_first(monkeypatch, live):
+    monkeypatch.setenv("SFBATCH_HOME", str(live.home))
+    monkeypatch.delenv("SFBATCH_JOBS_TOKEN", raising=False)
+    monkeypatch.delenv("SFBATCH_JOBS_URL", raising=False)
+    assert Api().call("GET", "me")["authenticated"]
+    assert Api().url == live.url
+    assert Api("http://jobs.example:1").url == "http://jobs.example:1"
+    monkeypatch.setenv("SFBATCH_JOBS_URL", "http://jobs.example:2")
+    assert Api().url == "http://jobs.example:2"
+
+
+def test_without_a_token_it_is_told_that_none_was_sent(monkeypatch, live, tmp_path):
+    monkeypatch.setenv("SFBATCH_HOME", str(tmp_path))
+    monkeypatch.delenv("SFBATCH_JOBS_TOKEN", raising=False)
+    with pytest.raises(JobServerError, match=f"No token was sent to {live.url}: set SFBATCH_JOBS_TOKEN"):
+        Api(live.url).call("GET", "jobs")
+    with pytest.raises(JobServerError, match="knows no such token"):
+        Api(live.url, "wrong").call("GET", "jobs")
+    assert f"the answer of {live.url} was 404 Not Found" in str(Api(live.url)._told(httpx.Response(404)))
 
 
 @pytest.mark.parametrize("url", ["jobs.example", "ftp://jobs.example", "http://"])

@@ -11,6 +11,7 @@ from cli import sfbatch
 from live import eventually, free_port
 from sfbatch.jobs.api import Api, JobServerError
 from sfbatch.jobs.plan import plan
+from sfbatch.jobs.problem import Problem
 
 EXAMPLE = Path(__file__).parents[3] / "conf/clusters.yaml"
 
@@ -98,6 +99,31 @@ def test_a_file_that_says_nothing_sensible_changes_nothing(server):
     ):
         assert message in apply(server, wanted, "--yes", code=1)
     assert server.get("clusters/x").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (None, "the file is empty: give some of applications, commands, clusters"),
+        ({"cluster": {"x": {}}}, "there is no 'cluster' at the top of the file, only applications, commands, clusters"),
+        ("clusters", "the file must begin with one of applications, commands, clusters"),
+    ],
+)
+def test_a_file_without_what_it_can_have_is_refused(live, wanted, told):
+    with pytest.raises(Problem, match=told):
+        plan(wanted, Api(live.url, live.token))
+
+
+def test_what_a_file_names_and_nobody_has_is_refused_before_the_first_change(live):
+    wanted = {"commands": {"x": {"executable": "x"}}, "clusters": {"x": {"commands": ["x", "spark-submit", "zzz"]}}}
+    with pytest.raises(Problem, match="cluster x: there is no command 'zzz', neither in the file nor on the server"):
+        plan(wanted, Api(live.url, live.token))
+    wanted["commands"]["x"]["applications"] = ["lib"]
+    with pytest.raises(Problem, match="command x: there is no application 'lib'"):
+        plan(wanted, Api(live.url, live.token))
+    wanted["applications"] = {"lib": {}}
+    wanted["clusters"]["x"]["commands"].remove("zzz")
+    assert [step.path[0] for step in plan(wanted, Api(live.url, live.token))][:2] == ["applications", "commands"]
 
 
 def test_without_a_server_it_says_so(monkeypatch):

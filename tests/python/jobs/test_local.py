@@ -231,6 +231,19 @@ def test_a_job_sees_no_secret_of_the_servers_environment(tmp_path, monkeypatch):
     assert (seen["ALLOWED"], seen["SFBATCH_JOB_ID"], seen["SFBATCH_USER"]) == ("yes", "j", "alice")
 
 
+@pytest.mark.parametrize("has_it", [False, True])
+def test_the_servers_own_python_is_the_jobs_unless_the_path_says_where_it_comes(tmp_path, monkeypatch, has_it):
+    own = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", f"/usr/bin:/bin:{own}" if has_it else "/usr/bin:/bin")  # systemd's has no venv
+    backend = LocalBackend(Settings(home=tmp_path))
+    asked = launch(tmp_path, "echo $PATH; command -v python3")
+    backend.submit(asked)
+    ended(backend, asked)
+    path, python = (asked.directory / "stdout").read_text().split()
+    assert path == (f"/usr/bin:/bin:{own}" if has_it else f"{own}:/usr/bin:/bin")
+    assert has_it or python == f"{own}/python3"
+
+
 def test_what_a_job_writes_over_the_wrappers_files_changes_nothing(backend, tmp_path):
     asked = launch(
         tmp_path, "echo '{\"exitCode\": 1}' > genie/genie.done; echo x > genie/process.json; sleep 0.5; exit 3"

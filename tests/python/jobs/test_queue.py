@@ -7,6 +7,7 @@ import pytest
 from live import eventually
 from sfbatch.jobs import catalog, queue
 from sfbatch.jobs.database import Database
+from sfbatch.jobs.jobs import get as of_id
 from sfbatch.jobs.kinds import CLUSTERS, COMMANDS
 from sfbatch.jobs.requests import Cluster, Command
 from sfbatch.jobs.rush import Rush
@@ -139,6 +140,27 @@ def test_local_jobs_ask_for_no_more_memory_than_there_is(database):
     assert order(database, queue.Allowed(memory_mb=100, per_user=0)) == ["small"]
 
 
+def test_a_waiting_job_says_for_what_it_waits(database):
+    def waits(job_id, allowed=ROOMY):
+        with database.read() as connection:
+            return queue.waits_for(connection, of_id(connection, job_id), allowed)
+
+    add(database, "w", "alice", memory=30)
+    assert waits("w") == "no cluster with its tags and a command for it is UP"
+    cluster(database, "a", backend="local", maxRunningJobs=1)
+    cluster(database, "b", backend="local", maxRunningJobsPerUser=1)
+    assert waits("w") is None
+    add(database, "r1", "bob", "RUNNING", cluster_id="a")
+    assert waits("w") is None
+    assert waits("w", queue.Allowed(30, 0)) == (
+        "cluster a is full (1 running); 30 MB of memory: 10 of 30 MB are in use"
+    )
+    add(database, "r2", "alice", "RUNNING", cluster_id="b")
+    assert waits("w") == "cluster a is full (1 running); alice has no more room on cluster b (1 running)"
+    add(database, "x", "alice", on="on:none")
+    assert order(database) == []
+
+
 def test_nobody_is_refused_for_load_and_everything_is_run(fresh):
     server = fresh("--memory-mb", "40").start()  # room for two jobs of 16 MB
     server.add_command("sh", "/bin/sh", cluster="local")
@@ -163,6 +185,7 @@ def test_a_job_larger_than_the_machine_is_invalid(fresh):
     server.add_command("sh", "/bin/sh", cluster="local")
     answer = server.post("jobs", server.job(["-c", "true"], id="huge", memory=41))
     assert answer.status_code == 412
+    assert answer.json()["message"].endswith("is 40 MB. It is kept as job huge.")
     assert server.get("jobs/huge").json()["status"] == "INVALID"
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import requests
+import uvicorn
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from live import eventually
 from sfbatch.jobs import database as databases
+from sfbatch.jobs.listening import Listening
 from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.tables import metadata
 
@@ -83,6 +85,15 @@ def test_a_second_server_of_the_same_home_does_not_start(fresh):
     second = fresh(home="same").start(wait=False)
     assert second.process.wait(20) == 1
     assert "[SFBATCH_SERVER_REFUSED]" in second.log_text()
+
+
+def test_it_tells_where_it_listens_and_that_a_port_is_taken(live, tmp_path):
+    path = live.home / "jobs/url"
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (f"{live.url}\n", 0o600)
+    config = uvicorn.Config(None, host="127.0.0.1", port=live.port, lifespan="off", log_config=None)
+    with pytest.raises(ServerError, match=rf"SFBATCH_SERVER_REFUSED.*127.0.0.1, port {live.port} .*address already in"):
+        Listening(config, tmp_path).run()
+    assert not (tmp_path / "url").exists()
 
 
 def test_without_authentication_it_warns_and_needs_no_token(fresh):

@@ -13,6 +13,9 @@ import pytest
 from cli import COMMAND, environment, said, sfbatch, started
 from live import Live, eventually
 from sfbatch.cli import app
+from sfbatch.jobs.api import Api
+from sfbatch.jobs.client import Job
+from sfbatch.jobs.watch import Watch
 from typer.testing import CliRunner
 
 SUBMIT = ("submit", "--env", "dev", "--command", "python")
@@ -37,6 +40,13 @@ def test_a_job_that_is_waited_for_shows_its_log_and_ends_as_it_ended(live, scrip
     assert done.stdout == "rows of --date 20161001 --wait\n"
     assert "careful\n" in done.stderr
     assert "SUCCEEDED on dev with python" in done.stderr
+
+
+def test_what_is_said_of_a_job_is_one_line_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    api = Api("http://127.0.0.1:1")
+    Watch(Job("j", api), api).say("word " * 50)
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_exit_code_of_a_failing_job_is_passed_on_and_the_reason_told(live, script):

@@ -51,6 +51,7 @@ class LocalBackend:
         self._lock = threading.Lock()
         passed = PASSED | set(settings.pass_env)
         self._environment = {name: value for name, value in os.environ.items() if name in passed}
+        self._environment["PATH"] = _with_own(os.environ.get("PATH") or os.defpath)
 
     def submit(self, launch: Launch) -> None:
         """Start a wrapper. Of several wrappers of a job one alone starts it (`wrapper.hold`)."""
@@ -170,6 +171,15 @@ class LocalBackend:
 
     def reconcile(self, unfinished: Sequence[tuple[str, Path]]) -> None:
         """Nothing to learn: the wrappers wrote on while the server was away, and `poll` reads what they wrote."""
+
+
+def _with_own(path: str) -> str:
+    """The PATH, in which the server's own programs are first unless it has their directory: systemd's has not.
+
+    `python3`, `spark-submit`, and the Python that spark-submit starts, are then those with sfbatch and Spark.
+    """
+    own = os.path.dirname(sys.executable)  # noqa: PTH120 - as it was called: a venv's `python` is a link
+    return path if own in path.split(os.pathsep) else f"{own}{os.pathsep}{path}"
 
 
 def _check_spark(wanted: str, spark: InstalledSpark | None, program: str) -> None:

@@ -75,10 +75,12 @@ def search(request: Request) -> Response:
 
 @routes.get("/{job_id}", name="get a job")
 def get(request: Request, job_id: str) -> Response:
-    """One job; while it waits, `queuePosition` says how many are to go before it, itself included."""
-    with server_of(request).database.read() as connection:
+    """One job; while it waits, `queuePosition` says how many are to go before it, itself included, `waitsFor` why."""
+    server = server_of(request)
+    with server.database.read() as connection:
         row = jobs.get(connection, job_id)
         position = queue.position(connection, job_id) if row.status == ACCEPTED else None
+        waits_for = server.waits_for(connection, row)
     document = {
         **_common(row, row.request),
         "status": row.status,
@@ -91,7 +93,9 @@ def get(request: Request, job_id: str) -> Response:
         "commandArgs": _arguments(row.request),
         "grouping": row.grouping,
         "groupingInstance": row.grouping_instance,
+        "clusterId": row.cluster_id,
         "queuePosition": position,
+        "waitsFor": waits_for,
         "attempt": row.attempt,
     }
     return Hal(hal(document, _links(request, job_id, "", ASPECTS)))

@@ -91,7 +91,7 @@ def one_job(request: Request, job_id: str) -> Response:
     published = batches_of(server, job_id)
     with server.database.read() as connection:
         row = jobs.get(connection, job_id)
-        found = show.job(connection, row)
+        found = show.job(connection, row) | {"waits_for": server.waits_for(connection, row)}
     logs = [show.tail(server.settings.directory / row.directory, stream) for stream in ("stdout", "stderr")]
     may_kill = principal.may_change(row.user) and not found["is_final"]
     return _page(

@@ -62,4 +62,4 @@ async function tick() {
   setTimeout(tick, EVERY_MS);
 }
 
-if (isLive) setTimeout(tick, EVERY_MS / 4);
+if (isLive && !isFinal()) setTimeout(tick, EVERY_MS / 4);
