@@ -49,12 +49,12 @@ class Api:
 
         given = url or os.environ.get("SFBATCH_JOBS_URL", "")
         self._is_given = bool(given)
-        self.url = (given or _left("url") or DEFAULT_URL).rstrip("/")
+        self.url = (given or _running() or DEFAULT_URL).rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             message = f"'{self.url}' is no address of a job server: expected e.g. {DEFAULT_URL} (SFBATCH_JOBS_URL)."
             raise JobServerError("SFBATCH_BAD_REQUEST", message)
-        self._is_here = not given or parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        self._is_here = bool(not given and _running()) or parts.hostname in {"127.0.0.1", "localhost", "::1"}
         self._token = token or os.environ.get("SFBATCH_JOBS_TOKEN", "")
         self._nobody_until_s = time.monotonic() + COMES_UP_S
         # A proxy of the environment cannot reach this machine's loopback.
@@ -111,7 +111,7 @@ class Api:
     def _know_server(self) -> None:
         """Address and token: the given ones; else, for this machine's server, what it may have left only now."""
         if not self._is_given:
-            self.url = _left("url") or self.url
+            self.url = _running() or self.url
         token = self._token or (_left("token") if self._is_here else "")
         if token:
             self._http.headers["Authorization"] = f"Bearer {token}"
@@ -166,6 +166,13 @@ class Api:
             message += f". {self.url} knows no such token" if sent else f". No token was sent to {self.url}"
             message += ": set SFBATCH_JOBS_TOKEN (sfbatch tokens add makes one)"
         return JobServerError(code, message, status)
+
+
+def _running() -> str:
+    """The address of the server that works in this SFBATCH_HOME now; of one that has ended another may have it."""
+    from sfbatch.jobs import home
+
+    return _left("url") if home.is_held(default_home() / "jobs") else ""
 
 
 def _left(name: str) -> str:

@@ -170,6 +170,8 @@ class Job:
 
         A file that is here already is written over with `force` alone. Raises JobServerError, OSError.
         """
+        if not _parts(name) or name.endswith("/"):
+            raise JobServerError("SFBATCH_BAD_REQUEST", f"'{name}' names no file.")
         target = Path(into, *_parts(name))
         if target.is_file() and not force:
             raise JobServerError("SFBATCH_BAD_REQUEST", f"{target} is here already: --force (force=True) replaces it.")

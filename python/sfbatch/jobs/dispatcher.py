@@ -61,6 +61,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Let the back ends look at what was running, and begin."""
+        environments.start()
         with self._database.read() as connection:
             mine = connection.execute(_claimed(self.server_id)).all()
         for name, backend in self._backends.items():
@@ -147,7 +148,9 @@ class Dispatcher:
                     still = (*still, jobs.c.kill_requested_ms.is_(None))
                 connection.execute(update(jobs).where(*still).values(**change, updated_ms=now_ms()))
         for job_id, change in changes:
-            log.info("job changed", extra={"job_id": job_id, "status": change["status"], "why": change["status_msg"]})
+            # Of a failed job the message may be its own last words, which are for who may read the job.
+            why = {} if change["status"] == states.FAILED else {"why": change["status_msg"]}
+            log.info("job changed", extra={"job_id": job_id, "status": change["status"], **why})
 
     def _look(self, job: Any) -> dict[str, Any] | None:
         """The columns that change, if any."""

@@ -228,6 +228,11 @@ def _uv(*arguments: str, cwd: Path, asked_by: Path) -> None:
         raise _failed(f"the packages cannot be installed: {told[-2000:]}")
 
 
+def start() -> None:
+    """A server of this process begins, perhaps after another."""
+    _stopping.clear()
+
+
 def stop() -> None:
     """End what is being built, and begin nothing more: the next server builds it when a job asks."""
     _stopping.set()

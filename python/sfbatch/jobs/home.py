@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,12 +51,10 @@ def place(directory: Path) -> str:
     return hashlib.sha256(repr((boot, str(directory.resolve()), lock.st_dev, lock.st_ino)).encode()).hexdigest()[:16]
 
 
-def is_held_elsewhere(there: str, here: Path) -> bool:
-    """Whether a server works in another directory of this machine, as far as this user may know."""
+def is_held(directory: Path) -> bool:
+    """Whether a server of this machine works in a directory, as far as this user may know."""
     try:
-        with (Path(there) / LOCK).open() as lock:
-            if Path(there).samefile(here):
-                return False
+        with (directory / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -64,16 +63,28 @@ def is_held_elsewhere(there: str, here: Path) -> bool:
     return False
 
 
+def is_held_elsewhere(there: Path, here: Path) -> bool:
+    """Whether one works in another directory than this."""
+    try:
+        return not there.samefile(here) and is_held(there)
+    except OSError:
+        return False
+
+
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Two servers must not share a home: each would start and watch the other's jobs."""
     descriptor = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        message = f"another server runs with {directory}: stop it, or set another SFBATCH_HOME."
-        raise ServerError("SFBATCH_SERVER_REFUSED", message) from None
-    try:
+        for again in (True, True, False):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not again:
+                    message = f"another server runs with {directory}: stop it, or set another SFBATCH_HOME."
+                    raise ServerError("SFBATCH_SERVER_REFUSED", message) from None
+            time.sleep(0.1)  # a client may just have looked whether it is held
         yield
     finally:
         os.close(descriptor)

@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -22,8 +23,6 @@ from sfbatch.jobs.problem import ServerError
 from sfbatch.jobs.tables import jobs, servers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sfbatch.jobs.database import Database
 
 LEASE_S = 30.0
@@ -63,8 +62,7 @@ class Lease:
             if first is None:
                 first, since_s = row, time.monotonic()
                 log.warning("this server's id was held just now by a server on %s: waiting for its end", where)
-            beside = row.host == self._place["host"] and home.is_held_elsewhere(row.directory, self._directory)
-            if beside or _state(row) != _state(first):
+            if self._is_beside(row) or _state(row) != _state(first):
                 message = (
                     f"a server with this one's id runs on {where}. If {self._place['directory']} is a copy of that, "
                     "delete `server-id` in the copy: its jobs are the other one's."
@@ -73,13 +71,23 @@ class Lease:
             time.sleep(LOOK_EVERY_S)
 
     def inherit(self) -> None:
-        """Go on with the jobs of this directory's earlier servers if its `server-id` is new. Called before `take`."""
+        """Go on with the jobs of this directory's earlier servers if its `server-id` is new. Called before `take`.
+
+        Another machine may have the same name and path: a server none of whose jobs has files here was not here.
+        """
         with self._database.read() as connection:
             if connection.scalar(select(servers.c.id).where(servers.c.id == self.server_id)):
                 return
             here = [servers.c[name] == value for name, value in self._place.items()]
             earlier = connection.scalars(select(servers.c.id).where(*here)).all()
         for server_id in earlier:
+            with self._database.read() as connection:
+                theirs = connection.scalars(select(jobs.c.directory).where(jobs.c.server_id == server_id)).all()
+            if not any((self._directory / directory).exists() for directory in theirs):
+                if theirs:
+                    told = "%s has no files of the jobs of %s: put that id into server-id to have them ended"
+                    log.warning(told, self._directory, server_id)
+                continue
             try:
                 Lease(self._database, server_id, self._directory).take()
             except ServerError as living:
@@ -104,7 +112,7 @@ class Lease:
                 else:
                     free = row.nonce is None or row.alive_until_ms == GIVEN_BACK or row.nonce.startswith(self._here)
                     as_read = (servers.c.nonce == row.nonce, servers.c.alive_until_ms == row.alive_until_ms)
-                    if not free and not (dead and _state(row) == _state(dead)):
+                    if self._is_beside(row) or (not free and not (dead and _state(row) == _state(dead))):
                         return row
                     taken = update(servers).where(servers.c.id == self.server_id, *as_read).values(**held)
                     if not connection.execute(taken).rowcount:
@@ -113,6 +121,10 @@ class Lease:
             return self._take(dead)
         self._renewed_s = time.monotonic()
         return None
+
+    def _is_beside(self, row: Any) -> bool:
+        """Whether its holder runs on this machine, in another directory: this one is a copy, whatever the row says."""
+        return row.host == self._place["host"] and home.is_held_elsewhere(Path(row.directory or ""), self._directory)
 
     def check(self, connection: Connection) -> None:
         """Raises ServerError SFBATCH_SERVER_REFUSED when another server has taken it."""

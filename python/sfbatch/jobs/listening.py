@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,13 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+log = logging.getLogger(__name__)
 FILE = "url"
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all addresses -> one that reaches it from here
 
 
 class Listening(uvicorn.Server):
-    """One server; its address is in `directory` from when it listens until another's takes its place."""
+    """One server; its address is in `directory` while it listens."""
 
     def __init__(self, config: uvicorn.Config, directory: Path) -> None:
         super().__init__(config)
@@ -35,7 +38,16 @@ class Listening(uvicorn.Server):
             message = f"it cannot listen on {where} ({stop.__context__}): give another --port."
             raise ServerError("SFBATCH_SERVER_REFUSED", message) from None
         if self.started:
-            self._tell()
+            try:
+                self._tell()
+            except OSError as error:  # a full disk: clients are told the address by whoever started it
+                log.warning("its address cannot be written for clients: %s", error)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, and be found no more."""
+        with contextlib.suppress(OSError):
+            (self._directory / FILE).unlink(missing_ok=True)
+        await super().shutdown(sockets)
 
     def _tell(self) -> None:
         address, port = self.servers[0].sockets[0].getsockname()[:2]

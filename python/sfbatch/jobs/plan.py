@@ -159,7 +159,7 @@ def _entries(wanted: Any, kind: Kind) -> list[tuple[str, dict[str, Any]]]:
         raise precondition(f"the file is empty: give some of {_TOP}")
     if not isinstance(wanted, dict):
         raise precondition(f"the file must begin with one of {_TOP}")
-    if unknown := [name for name in wanted if name not in _DEFAULTS]:
+    if unknown := [name for name in wanted if name not in _DEFAULTS and not str(name).startswith("x-")]:  # x-: anchors
         raise precondition(f"there is no '{unknown[0]}' at the top of the file, only {_TOP}")
     found = wanted.get(kind.name)
     if not isinstance(found or {}, dict) or not all(isinstance(entry, dict) for entry in (found or {}).values()):

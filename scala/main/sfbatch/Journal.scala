@@ -114,9 +114,12 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
     val files = if (block > 0 && entriesIn(newest).size < 3) list(block - 1) ++ newest else newest
     val entries = entriesIn(files)
     val done = numbers(files, Journal.DoneSuffix)
-    done.map(_._1).filter(v => entries.forall(_ < v)).foreach(missing(_)) // or its number would be given again
+    val beyond = done.map(_._1).filter(v => entries.forall(_ < v))
+    // Or its number would be given again. A listing on disk may have passed the entry's place before it was made.
+    beyond.filterNot(hasVersion).foreach(missing(_))
     val (shown, refused) = done.partition(_._2 == 0)
-    if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1)
+    if (beyond.nonEmpty) tail()
+    else if (entries.isEmpty) Tail(0, Set.empty, Set.empty, 1)
     else Tail(entries.max, shown.map(_._1).toSet, refused.map(_._1).toSet, entries.min)
   }
 

@@ -40,12 +40,19 @@ object Store {
     val fs = fileSystem(path, conf)
     if (isS3a(fs)) new S3aStore(fs)
     else if (fs.getUri.getScheme == "file") new LocalStore(fs)
-    else if (isA(fs, "org.apache.hadoop.hdfs.DistributedFileSystem")) new HdfsStore(fs)
+    else if (isHdfs(fs)) new HdfsStore(fs)
     else
       throw unsupported(
         s"'$path': a table cannot lie on ${fs.getClass.getName} (${fs.getUri.getScheme}://), where no file can be created exclusively. Put its LOCATION on file://, hdfs:// or s3a://."
       )
   }
+
+  /** Not a view of several stores, whose renames may look and then act. */
+  private def isHdfs(fs: FileSystem): Boolean =
+    isA(fs, "org.apache.hadoop.hdfs.DistributedFileSystem") && !isA(
+      fs,
+      "org.apache.hadoop.hdfs.ViewDistributedFileSystem"
+    )
 
   /** Also where `s3://` is mapped to it. */
   def isS3a(fs: FileSystem): Boolean = isA(fs, "org.apache.hadoop.fs.s3a.S3AFileSystem")

@@ -215,13 +215,19 @@ def test_a_token_of_this_machine_goes_to_no_other(monkeypatch, live):
     assert "authorization" not in Api("http://jobs.example:8080")._http.headers
 
 
-def test_the_server_of_this_home_is_found_on_any_port_and_what_is_given_comes_first(monkeypatch, live):
+def test_the_server_of_this_home_is_found_on_any_port_and_what_is_given_comes_first(monkeypatch, live, tmp_path):
     monkeypatch.setenv("SFBATCH_HOME", str(live.home))
     monkeypatch.delenv("SFBATCH_JOBS_TOKEN", raising=False)
     monkeypatch.delenv("SFBATCH_JOBS_URL", raising=False)
     assert Api().call("GET", "me")["authenticated"]
     assert Api().url == live.url
     assert Api("http://jobs.example:1").url == "http://jobs.example:1"
+    left = tmp_path / "jobs"
+    left.mkdir()
+    for name, text in {"url": "http://192.0.2.1:9", "token": "secret", "server.lock": ""}.items():
+        (left / name).write_text(text)
+    monkeypatch.setenv("SFBATCH_HOME", str(tmp_path))  # its server has ended: another may have its address
+    assert Api().url == "http://127.0.0.1:8080"
     monkeypatch.setenv("SFBATCH_JOBS_URL", "http://jobs.example:2")
     assert Api().url == "http://jobs.example:2"
 

@@ -272,9 +272,12 @@ def test_the_same_path_on_another_machine_is_another_place(shared, tmp_path, mon
     assert take_s(leased(shared, tmp_path / "one")) > 0.8
 
 
-def test_a_copied_home_with_a_database_of_its_own_is_refused_while_the_other_runs_here(shared, tmp_path):
+@pytest.mark.parametrize("is_given_back", [False, True])
+def test_a_copied_home_with_a_database_of_its_own_is_refused_while_the_other_runs_here(shared, tmp_path, is_given_back):
     one, copy = (leased(shared, tmp_path / name) for name in ("one", "copy"))
     one.take()  # into what stands for the copied database: nobody renews it there
+    if is_given_back:  # copied while the other one was stopped
+        one.give_back()
     with alone(tmp_path / "one"), pytest.raises(ServerError, match=r"runs on .*/one\. If .*/copy is a copy"):
         copy.take()
 
@@ -367,3 +370,18 @@ def test_a_home_that_was_deleted_under_the_server_is_told_and_takes_no_job(fresh
     assert "was deleted or replaced under the running server" in answer.json()["message"]
     assert server.api.get(f"{server.url}/actuator/health", timeout=10).status_code == 503
     assert not (server.home / "jobs/files").exists()
+
+
+def test_a_namesake_on_another_machine_takes_no_jobs_whose_files_it_has_not(shared, tmp_path):
+    settings = Settings(home=tmp_path)
+    settings.directory.mkdir()
+    first_start.fill(shared)
+    theirs = leased(shared, settings.directory, server_id(settings.directory))
+    theirs.take()
+    taken_in(shared, settings)
+    theirs.give_back()  # stopped for an upgrade
+    settings.directory.rename(tmp_path / "the other machine's")
+    namesake = leased(shared, settings.directory, "another-id")
+    namesake.inherit()
+    with shared.read() as connection:
+        assert connection.scalars(select(jobs.c.server_id)).all() == [theirs.server_id]
