@@ -90,7 +90,7 @@ test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metasto
 	  ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini faults -s $(PYTEST)
 
 soak: .venv/spark-3.5/classes.jsa build/.metastores ## half an hour of mixed work on a table of 50,000 partitions: what grows (45 minutes)
-	$(call say,half an hour on 50\,000 partitions)
+	$(call say,half an hour of mixed work on one table)
 	cd tests/python
 	../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini soak -s $(PYTEST)
 
