@@ -8,23 +8,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import machine
 import report
-import s3_server
 from contenders import CONTENDERS, WITH_MANY
 from lake import Lake
 from sfbatch import local_metastore
 from worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ALL = ("bare", "sfbatch", "hive", "hive_serde", "delta", "iceberg", "hudi")
 SAME_WRITER = ("bare", "sfbatch", "hive")
@@ -62,7 +66,7 @@ def main() -> None:
     asked = {name: of for name, of in (S3 if options.s3 else DISK).items() if name in options.tasks}
     tasks = [Task(name, of, 2 * options.runs if name == "floor" else options.runs) for name, of in asked.items()]
     started, measured = time.monotonic(), commit()
-    with s3_server.serve(options.work / "s3") if options.s3 else nullcontext() as endpoint:
+    with s3_server(options.work / "s3") if options.s3 else nullcontext() as endpoint:
         lake = Lake(options.work.absolute(), options.scale, options.many, endpoint)
         results = measure(lake, tasks, options, started)
     results["commit"] = measured
@@ -114,7 +118,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "rows": rows,
         "partitions": 84,
-        "store": f"S3 ({s3_server.VERSION} on this machine, by S3A of Hadoop 3.3.4)" if options.s3 else "local disk",
+        "store": "S3 (s3proxy 4.1.0 on this machine, by S3A of Hadoop 3.3.4)" if options.s3 else "local disk",
         "many": lake.many,
         "scale": lake.scale,
         "memory": options.memory,
@@ -151,6 +155,20 @@ def task_runs(
         seconds = [r["seconds"] for r in found if r["contender"] == name and r["run"] >= 0]
         say(started, f"{task.name}: {name} median {statistics.median(seconds):.2f} s")
     return found
+
+
+@contextmanager
+def s3_server(work: Path) -> Iterator[str]:
+    """Give the endpoint of an S3 server with an empty bucket `lake`, as long as one comparison lasts."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests/python"))
+    from s3proxy import S3Proxy
+
+    shutil.rmtree(work, ignore_errors=True)
+    server = S3Proxy(work, heap="600m")
+    try:
+        yield server.endpoint
+    finally:
+        server.close()
 
 
 def commit() -> str:
