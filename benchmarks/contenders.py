@@ -3,6 +3,8 @@
 # ruff: noqa: ARG002, ARG004
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from lake import DATABASE, LINEITEM, MANY_COLUMNS, ONE_MONTH, Lake, many_value
 
 DELTA = "io.delta:delta-spark_2.12:3.3.3"
@@ -12,7 +14,7 @@ HUDI = "org.apache.hudi:hudi-spark3.5-bundle_2.12:1.2.0"
 CLOUD = "org.apache.spark:spark-hadoop-cloud_2.12:3.5.7"
 
 
-class Contender:
+class Contender(ABC):
     """One way to keep a partitioned table. `before` is not timed, what it returns is called and timed."""
 
     name = ""
@@ -32,9 +34,9 @@ class Contender:
     def create(self) -> None:
         """Make the table, without a partition."""
 
+    @abstractmethod
     def write(self, rows, month: str | None):
         """Return what writes `rows`: all months, or one."""
-        raise NotImplementedError(self.name)
 
     def count(self) -> int:
         return self.spark.table(self.table).count()
