@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets.UTF_8
 import java.nio.file.{Files, Paths}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
+import org.apache.hadoop.hive.metastore.api.ShowLocksRequest
 import scala.jdk.CollectionConverters._
 
 /** The protocol by itself, on a real metastore server, without Spark: files are written by hand. */
@@ -208,6 +209,31 @@ class ProtocolSuite extends munit.FunSuite {
       case other => fail(other.toString)
     }
     assertEquals(shown(table), Map("1" -> "b"))
+  }
+
+  test("an append that carries what moved under the lock decides anew when that lock is lost") {
+    val table = create()
+    overwrite(table, "1" -> "a")
+    val write = begin(table, WriteOptions(append = true))
+    val stale = writeFile(write.table, Seq("1"), write.batchId, "a+").copy(base = write.current.get(Seq("1")))
+    overwrite(table, "1" -> "b")
+    var carried = Seq.empty[Option[BatchId]]
+    def carry(now: Map[Seq[String], Option[Shown]]): Seq[Written] = {
+      carried :+= now(Seq("1")).flatMap(_.batchId)
+      if (carried.size == 1) {
+        // Another takes the lock from us, who seem dead, and is done before we go on.
+        val locks = LocalLake.metastore.showLocks(new ShowLocksRequest).getLocks.asScala
+        locks
+          .filter(_.getTablename.equalsIgnoreCase(TableLock.pseudoTable(table.id)))
+          .foreach(lock => LocalLake.metastore.unlock(lock.getLockid))
+        overwrite(table, "1" -> "c")
+      }
+      Seq(writeFile(write.table, Seq("1"), write.claimAnother(), "+").copy(base = now(Seq("1"))))
+    }
+    assertEquals(write.publish(Seq(stale), carry _), Outcome.Published(Some(5), 1))
+    assertEquals(carried.distinct.size, 2)
+    assertEquals(shown(table), Map("1" -> "+"))
+    assertReplay(table)
   }
 
   test("an append whose base got columns meanwhile is refused: it would lose their values") {

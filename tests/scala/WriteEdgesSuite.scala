@@ -198,12 +198,16 @@ class WriteEdgesSuite extends LakeSuite {
     assertEquals(seen(table), Set(Row(1, "one", 1), Row(2, "two", 1), Row(3, "three", 1), Row(4, "four", 2)))
   }
 
-  test("appends at once lose nothing, to one partition and to an unpartitioned table") {
+  test(
+    "appends at once lose nothing, and none copies more than three times; to a partition, to an unpartitioned table"
+  ) {
     for (partitioned <- Seq(true, false)) {
       val table = newName()
       sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch ${if (partitioned) "PARTITIONED BY (p)" else ""}")
-      atOnce(4)(i => append(Seq(i -> 1).toDF("n", "p"), table))
-      assertEquals(seen(table).map(_.getInt(0)), Set(0, 1, 2, 3))
+      atOnce(8)(i => append(Seq(i -> 1).toDF("n", "p"), table))
+      assertEquals(seen(table).map(_.getInt(0)), (0 until 8).toSet)
+      val batches = Files.list(Paths.get(root(table), "_sfbatch", "claims")).count
+      assert(batches <= 3 * 8, batches)
     }
   }
 

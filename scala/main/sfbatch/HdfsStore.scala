@@ -38,8 +38,8 @@ private[sfbatch] final class HdfsStore(fs: FileSystem) extends HadoopStore(fs) {
     */
   private def settled(temporary: Path, path: Path, bytes: Array[Byte], failure: IOException): Boolean =
     try
-      if (fs.delete(temporary, false)) if (fs.exists(path)) false else throw failure
-      else read(path).exists(_.sameElements(bytes)) || (throw new NoAnswer(failure.getMessage, failure))
+      if (fs.delete(temporary, false)) { if (fs.exists(path)) false else throw failure }
+      else read(path).getOrElse(throw new NoAnswer(failure.getMessage, failure)).sameElements(bytes)
     catch {
       case e: IOException if e ne failure => throw new NoAnswer(failure.getMessage, failure)
       case _: SfBatchException => throw new NoAnswer(failure.getMessage, failure) // read's

@@ -144,7 +144,7 @@ final class TableLock(
           )
       }
       Thread.sleep(pauseMs)
-      pauseMs = math.min(pauseMs * 2, 500)
+      pauseMs = math.min(pauseMs * 2, 200)
     }
   }
 

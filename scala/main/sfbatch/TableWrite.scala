@@ -18,7 +18,11 @@ private[sfbatch] final class TableWrite(
 
   def claimAnother(): BatchId = journal.claim(caller)
 
-  def publish(written: Seq[Written]): Outcome =
+  def publish(written: Seq[Written]): Outcome = publish(written, None)
+
+  def publish(written: Seq[Written], carry: TableWrite.Carry): Outcome = publish(written, Some(carry))
+
+  private def publish(written: Seq[Written], carry: Option[TableWrite.Carry]): Outcome =
     if (written.isEmpty && options.txn.isEmpty) Outcome.Published(None, 0)
     else {
       Step("written", table)
@@ -26,9 +30,18 @@ private[sfbatch] final class TableWrite(
       Step("verified", table)
       withinOneRequest(written.size)
       val touched = written.map(_.values).toSet
+      var latest = written
+      def decided(state: Snapshot) = (decide(latest, state), carry) match {
+        case (Left(Outcome.BaseMoved(now)), Some(again)) =>
+          val carried = again(now)
+          verify(carried)
+          latest = latest.filterNot(w => now.contains(w.values)) ++ carried
+          decide(latest, state)
+        case (decision, _) => decision
+      }
       transact { transaction =>
         transaction
-          .run[Outcome]("write", _ => touched)(decide(written, _))
+          .run[Outcome]("write", _ => touched)(decided)
           .fold(identity, entry => Outcome.Published(Some(entry.version), entry.changes.size))
       }
     }
@@ -146,5 +159,6 @@ private[sfbatch] final class TableWrite(
 }
 
 private[sfbatch] object TableWrite {
+  type Carry = Map[Seq[String], Option[Shown]] => Seq[Written]
   val MessageBytes: Long = 95L * 1024 * 1024
 }

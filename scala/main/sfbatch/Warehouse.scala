@@ -68,6 +68,11 @@ trait Write {
 
   /** Steps 4-10. Call again with what moved when it answers BaseMoved. */
   def publish(written: Seq[Written]): Outcome
+
+  /** The same; what has moved now is carried into another batch by `carry` under the lock, where nobody comes between:
+    * for an append that was passed once (docs/adr/0022).
+    */
+  def publish(written: Seq[Written], carry: Map[Seq[String], Option[Shown]] => Seq[Written]): Outcome
 }
 
 final case class HistoryRow(

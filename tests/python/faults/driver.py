@@ -16,7 +16,7 @@ def rows_of(op):
     )  # fmt: skip
 
 
-def statement(spark, op):
+def statement(op, to):
     """The SQL of this write."""
     table = op["table"]
     if op["kind"] == "create":
@@ -33,18 +33,24 @@ def statement(spark, op):
         return f"INSERT OVERWRITE {table} PARTITION (day = '{day}') VALUES {values}"
     if op["kind"] == "drop":
         return f"ALTER TABLE {table} DROP IF EXISTS PARTITION (day = '{op['day']}')"
-    newest = spark.sql(f"CALL sfbatch.history(table => '{table}', limit => 1)").collect()[0][0]
-    return f"CALL sfbatch.rollback(table => '{table}', to => {max(1, newest - op['back'])})"
+    return f"CALL sfbatch.rollback(table => '{table}', to => {to})"
 
 
-def carry_out(spark, op):
+def version_to_go_back_to(spark, op):
+    newest = spark.sql(f"CALL sfbatch.history(table => '{op['table']}', limit => 1)").collect()[0][0]
+    return max(1, newest - op["back"])
+
+
+def carry_out(spark, op, note):
     spark.conf.set("spark.sfbatch.job-id", op["attempt"])
     for name in ("txnAppId", "txnVersion"):
         if name in op:
             spark.conf.set(f"spark.sfbatch.{name}", op[name])
         else:
             spark.conf.unset(f"spark.sfbatch.{name}")
-    spark.sql(statement(spark, op)).collect()
+    to = version_to_go_back_to(spark, op) if op["kind"] == "rollback" else None
+    note(attempt=op["attempt"], says="begins", to=to, at=time.time())
+    spark.sql(statement(op, to)).collect()
 
 
 def main():
@@ -65,9 +71,8 @@ def main():
         print("ready", file=answers, flush=True)
         for line in sys.stdin:
             op = json.loads(line)
-            note(attempt=op["attempt"], says="begins", at=time.time())
             try:
-                carry_out(spark, op)
+                carry_out(spark, op, note)
                 note(attempt=op["attempt"], says="done", at=time.time())
                 print("done", file=answers, flush=True)
             except Exception as error:

@@ -12,7 +12,9 @@ OPS = {
     3: {"id": 3, "kind": "overwrite", "table": "db.parts", "rows": {"b": 1}},
     4: {"id": 4, "kind": "rollback", "table": "db.parts", "rows": {}, "back": 1},
 }
-DONE = {f"{number}.1": {"says": "done"} for number in OPS}
+DONE = {f"{number}.1": {"says": "done", "at": 10 * number} for number in OPS} | {
+    "4.1": {"says": "done", "at": 40, "to": 3}
+}
 
 
 @pytest.fixture
@@ -28,7 +30,10 @@ def table(tmp_path):
     def entry(version, operation, attempt, changes, **more):
         path = root / "_sfbatch" / "journal" / "00000000" / f"{version:012d}.json.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        partitions = [{"values": [day], "batch_id": batch_id} for day, batch_id in changes.items()]
+        partitions = [
+            {"values": [day], **({"batch_id": batch_id} if batch_id else {"dropped": True})}
+            for day, batch_id in changes.items()
+        ]
         made = {"version": version, "operation": operation, "partitions": partitions, "job_id": attempt, **more}
         path.write_bytes(gzip.compress(json.dumps(made).encode()))
 
@@ -82,8 +87,24 @@ def test_a_batch_that_lacks_rows_or_has_others(table, rows):
 def test_a_rollback_to_something_else(table):
     root, _, entry = table
     entry(5, "rollback", "4.1", {"b": "3"}, to=3)
-    (problem,) = found(root)
-    assert problem.startswith("version 5 (rollback by 4.1)")
+    first, *_ = found(root)
+    assert first.startswith("version 5 (rollback by 4.1)")
+    entry(5, "rollback", "4.1", {}, to=3)
+    assert found(root) == ["version 5 goes back to 3, and is not as version 3"]
+    entry(5, "rollback", "4.1", {"b": "1", "a": "1"}, to=2)
+    assert found(root) == ["version 5 of 4 goes back to 2, not to 3"]
+
+
+def test_a_drop_of_something_else(table):
+    root, _, entry = table
+    ops = {**OPS, 5: {"id": 5, "kind": "drop", "table": "db.parts", "rows": {}, "day": "a"}}
+    said = {**DONE, "5.1": {"says": "done", "at": 50}}
+    entry(6, "drop_partition", "5.1", {"a": None})
+    assert list(Truth(root, ops, said).problems()) == []
+    entry(6, "drop_partition", "5.1", {"b": None})
+    assert list(Truth(root, ops, said).problems()) == ["version 6 of 5 changes ['b'], not ['a']"]
+    entry(6, "write", "5.1", {"a": None})
+    assert "version 6 of 5 is a write, not a drop_partition" in list(Truth(root, ops, said).problems())
 
 
 def test_a_version_that_changes_more_than_it_was_meant_to(table):
@@ -109,7 +130,22 @@ def test_a_read_of_two_versions_is_mixed_unless_a_late_call_explains_it(table):
     truth = Truth(root, OPS, DONE)
     assert list(truth.problems()) == []
     whole, mixed = {("a",): "a/2", ("b",): "b/1"}, {("a",): "a/1", ("b",): "b/3"}
-    assert truth.mixed([(10, whole)], []) == ([], [])
-    assert truth.mixed([(10, mixed)], []) == ([], [(10, mixed)])
-    assert truth.mixed([(10, mixed)], [(5, {("a",): "a/1"})]) == ([(10, mixed)], [])
-    assert truth.mixed([(10, mixed)], [(50, {("a",): "a/1"})]) == ([], [(10, mixed)])
+    assert truth.misread([(21, 22, whole)], []) == ([], [])
+    (problem,) = truth.misread([(21, 22, mixed)], [])[1]
+    assert "which is no version" in problem
+    assert truth.misread([(21, 22, mixed)], [(5, {("a",): "a/1"})]) == ([(22, mixed)], [])
+    assert truth.misread([(21, 22, mixed)], [(50, {("a",): "a/1"})])[0] == []
+
+
+def test_a_version_that_was_told_done_and_is_not_shown(table):
+    root, *_ = table
+    truth = Truth(root, OPS, DONE)
+    assert list(truth.problems()) == []
+    second, third = {("a",): "a/1", ("b",): "b/1"}, {("a",): "a/2", ("b",): "b/1"}
+    assert truth.misread([(11, 19, second)], []) == ([], [])  # 3 is told done at 20
+    assert truth.misread([(11, 21, second)], []) == ([], ["was seen at 21 as version 2, when 3 was told done"])
+    assert truth.misread([(11, 21, second)], [(18, {("a",): "a/1"})]) == ([(21, second)], [])
+    assert truth.misread([(41, 99, third)], []) == ([], [])  # version 5 goes back to 3
+    assert truth.misread([(41, 99, {("a",): "a/2", ("b",): "b/3"})], [])[1] == [
+        "was seen at 99 as version 4, when 5 was told done"
+    ]

@@ -23,6 +23,7 @@ class Truth:
         self.rows = {0: {}}  # version -> {values: [(op, k)]}
         self.shown = {0: {}}  # version -> {values: location below the root}
         self.published = Counter()  # attempt -> versions that were not aborted
+        self.version_of = {}  # op -> the version that was not aborted
 
     def problems(self):
         for entry in self.entries:
@@ -39,6 +40,7 @@ class Truth:
         mine = operation in {"write", "rollback", "drop_partition"}
         if mine and version not in self.aborted:
             self.published[attempt] += 1
+            self.version_of[op and op["id"]] = version
         if mine:
             yield from self._is_what_was_meant(entry, op)
         for change in entry["partitions"]:
@@ -62,6 +64,8 @@ class Truth:
                 yield f"version {version} ({operation} by {attempt}), partition {values}: the batch holds {found}, not {expected}"
             rows[values], shown[values] = expected, place
         self.rows[version], self.shown[version] = rows, shown
+        if operation == "rollback" and rows != self.rows[entry["to"]]:
+            yield f"version {version} goes back to {entry['to']}, and is not as version {entry['to']}"
         if operation == "abort":
             before = entry["aborts"] - 1
             if self.rows[version] != self.rows[before]:
@@ -71,8 +75,20 @@ class Truth:
         version, changed = entry["version"], {"".join(change["values"]) for change in entry["partitions"]}
         if op is None or not op["table"].endswith(f".{self.root.name}"):
             yield f"version {version} is by nobody: {entry.get('job_id')}"
-        elif op["rows"] and changed != set(op["rows"]):
-            yield f"version {version} of {op['id']} changes {sorted(changed)}, not {sorted(op['rows'])}"
+            return
+        operation = {"rollback": "rollback", "drop": "drop_partition"}.get(op["kind"], "write")
+        if entry["operation"] != operation:
+            yield f"version {version} of {op['id']} is a {entry['operation']}, not a {operation}"
+        if operation == "rollback":
+            asked = self.ledger.get(entry["job_id"], {}).get("to")
+            if entry["to"] != asked:
+                yield f"version {version} of {op['id']} goes back to {entry['to']}, not to {asked}"
+            return
+        meant = {op["day"]} if operation == "drop_partition" else set(op["rows"])
+        if changed != meant:
+            yield f"version {version} of {op['id']} changes {sorted(changed)}, not {sorted(meant)}"
+        if any(bool(change.get("dropped")) != (operation == "drop_partition") for change in entry["partitions"]):
+            yield f"version {version} of {op['id']} is a {operation}, and does not drop what it should, or drops what it should not"
 
     def _place(self, values, batch_id):
         style = "hive" if self.root.name == "lines" else "value"
@@ -100,25 +116,43 @@ class Truth:
 
     # --- readers ---
 
-    def mixed(self, reads, late):
-        """Reads, each one metastore request, that show no version; (those that a late call explains, as documented; those that nothing does)."""
-        by_state = {frozenset(state.items()) for state in self.shown.values()}
-        explained, unexplained = [], []
-        for moment, seen in reads:
-            if frozenset(seen.items()) in by_state:
+    def told_done(self):
+        """[(when the writer was told so, version)], by time."""
+        told = {}
+        for attempt, said in self.ledger.items():
+            version = self.version_of.get(int(attempt.split(".")[0]))
+            if said["says"] == "done" and version is not None:
+                told[version] = min(said["at"], told.get(version, said["at"]))
+        return sorted((at, version) for version, at in told.items())
+
+    def misread(self, reads, late):
+        """Of what readers saw, each by one metastore request: (what only a late call explains, as documented; what nothing does, and why).
+
+        `reads`: [(first answered, last asked, {values: place})]. A state is well when it is that of a version, of the newest or a newer one whose
+        writer had been told that it is done before it was asked for.
+        """
+        done, explained, wrong = self.told_done(), [], []
+        for first, last, seen in reads:
+            needed = max((version for at, version in done if at < last), default=0)
+            if any(seen == shown for version, shown in self.shown.items() if version >= needed):
                 continue
-            overlays = [shown for landed, shown in late if landed <= moment + 1]
-            keys = set(seen).union(*self.shown.values())
-            allowed = any(
-                all(
-                    seen.get(key) == state.get(key)
-                    or any(key in overlay and seen.get(key) == overlay[key] for overlay in overlays)
-                    for key in keys
-                )
-                for state in self.shown.values()
-            )
-            (explained if allowed else unexplained).append((moment, seen))
-        return explained, unexplained
+            by_version = [version for version, shown in self.shown.items() if seen == shown]
+            overlays = [shown for landed, shown in late if landed <= (last if by_version else first) + 1]
+            if any(_explained(seen, shown, overlays) for version, shown in self.shown.items() if version >= needed):
+                explained.append((last, seen))
+            elif by_version:
+                wrong.append(f"was seen at {last} as version {by_version[-1]}, when {needed} was told done")
+            else:
+                wrong.append(f"was seen at {first} as {seen}, which is no version")
+        return explained, wrong
+
+
+def _explained(seen, shown, overlays):
+    """Whether late calls make `seen` of `shown`."""
+    return all(
+        seen.get(key) == shown.get(key) or any(key in overlay and seen.get(key) == overlay[key] for overlay in overlays)
+        for key in {*seen, *shown}
+    )
 
 
 def rows_of(folder):

@@ -4,12 +4,20 @@ Nothing here ever reaches AWS.
 """
 
 import gzip
+from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import boto3
 from botocore.stub import Stubber
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.emr.models import emr_backends
+from moto.emrserverless.models import emrserverless_backends
 from sfbatch.jobs.backends import Launch
 from sfbatch.jobs.backends.aws import Clients
+from sfbatch.jobs.backends.emr_serverless import EmrServerless
+from sfbatch.jobs.backends.emr_steps import EmrSteps
+from sfbatch.jobs.backends.remote import RemoteBackend
+from sfbatch.jobs.settings import Settings
 
 REGION, BUCKET, ROLE = "us-east-1", "lake", "arn:aws:iam::123456789012:role/sfbatch-job"
 KEYS = {
@@ -18,6 +26,8 @@ KEYS = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+SPARK = ["spark-submit"]
+CLIENTS = Clients()
 
 
 def cluster_of(**emr):
@@ -73,3 +83,60 @@ class Recorded(Clients):
 
 def put_log(clients, key, text):
     clients.get("s3", REGION).put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(text.encode()))
+
+
+class Kind:
+    """One service with a backend on it, and hands on what moto simulates."""
+
+    def __init__(self, name, tmp_path):
+        settings = Settings(home=tmp_path / "home")
+        self.name, self.tmp_path = name, tmp_path
+        if name == "steps":
+            self.service, client = EmrSteps(settings, CLIENTS), CLIENTS.get("emr", REGION)
+            made = client.run_job_flow(
+                Name="dev", LogUri=f"s3n://{BUCKET}/logs/", Instances={"KeepJobFlowAliveWhenNoSteps": True}
+            )
+            self.place = cluster_of(clusterId=made["JobFlowId"])
+        else:
+            self.service, client = EmrServerless(settings, CLIENTS), CLIENTS.get("emr-serverless", REGION)
+            made = client.create_application(name="dev", type="SPARK", releaseLabel="emr-6.6.0", clientToken="t")
+            logs = f"s3://{BUCKET}/logs"
+            self.place = cluster_of(applicationId=made["applicationId"], executionRoleArn=ROLE, logs=logs)
+        self.emr = self.place["metadata"]["sfbatch"]["emr"]
+        self.backend = RemoteBackend(lambda: self.service, every_s=3600)
+
+    def launch(self, arguments=("s3://lake/job.py",), job_id="j", program=SPARK, **more):
+        return launch_of(
+            self.tmp_path / f"{job_id}-0123456789ab", list(program), list(arguments), self.place, job_id=job_id, **more
+        )
+
+    def runs(self):
+        """What the service was asked to run."""
+        if self.name == "steps":
+            return emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[self.emr["clusterId"]].steps
+        return emrserverless_backends[DEFAULT_ACCOUNT_ID][REGION].job_runs.get(self.emr["applicationId"], [])
+
+    def set(self, state, **more):
+        """Let the only run come to a state; the names are those of steps."""
+        (run,) = self.runs()
+        serverless = {"PENDING": "SUBMITTED", "COMPLETED": "SUCCESS"}
+        run.state = state if self.name == "steps" else serverless.get(state, state)
+        if self.name == "steps":
+            run.start_date_time = datetime.now(timezone.utc) if state != "PENDING" else None
+            run.end_date_time = datetime.now(timezone.utc) if state in {"COMPLETED", "FAILED", "CANCELLED"} else None
+        for name, value in more.items():
+            setattr(run, name, value)
+
+    def log(self, name, text):
+        (run,) = self.runs()
+        if self.name == "steps":
+            put_log(CLIENTS, f"logs/{self.emr['clusterId']}/steps/{run.id}/{name}.gz", text)
+        else:
+            put_log(
+                CLIENTS, f"logs/applications/{self.emr['applicationId']}/jobs/{run.id}/SPARK_DRIVER/{name}.gz", text
+            )
+
+    def poll(self, launch):
+        self.backend.poll(launch.job_id, launch.directory)
+        self.backend.refresh()
+        return self.backend.poll(launch.job_id, launch.directory)

@@ -17,7 +17,7 @@ JARS = Path(__file__).parents[3] / "build" / f"s3-{installed_spark().line}.class
 
 @pytest.fixture(scope="module")
 def s3():
-    server = S3Server("lake", "sealed", "plain")
+    server = S3Server("lake", "sealed", "plain", "inmemory")
     yield server
     server.close()
 
@@ -42,6 +42,7 @@ def new_session(s3, metastore, tmp_path_factory):
             # AWS SDK v1 sends keys of KMS by HTTPS only.
             "spark.hadoop.fs.s3a.bucket.sealed.encryption.algorithm": "AES256",
             "spark.hadoop.fs.s3a.bucket.plain.committer.magic.enabled": "false",
+            "spark.hadoop.fs.s3a.bucket.inmemory.committer.magic.track.commits.in.memory.enabled": "true",
         }
         if ours:
             settings |= {
@@ -245,12 +246,13 @@ def test_a_store_that_ignores_the_condition_is_refused(s3, ours):
     assert ours.sql("SHOW TABLES IN deaf") == []
 
 
-def test_a_bucket_without_the_magic_committer_is_refused_before_the_claim(s3, ours):
-    ours.sql("CREATE DATABASE plain LOCATION 's3a://plain/db'")
-    ours.sql("CREATE TABLE plain.t (id INT, day STRING) USING sfbatch PARTITIONED BY (day)")
-    with pytest.raises(RuntimeError, match="SFBATCH_STORE_UNSUPPORTED.*MagicS3GuardCommitter"):
-        ours.sql("INSERT INTO plain.t VALUES (1, 'a')")
-    assert not [key for key in s3.keys("plain") if "/claims/" in key]
+@pytest.mark.parametrize(("bucket", "why"), [("plain", "MagicS3GuardCommitter"), ("inmemory", "leaves none")])
+def test_a_bucket_whose_committer_cannot_serve_is_refused_before_the_claim(s3, ours, bucket, why):
+    ours.sql(f"CREATE DATABASE {bucket} LOCATION 's3a://{bucket}/db'")
+    ours.sql(f"CREATE TABLE {bucket}.t (id INT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    with pytest.raises(RuntimeError, match=f"SFBATCH_STORE_UNSUPPORTED.*{why}"):
+        ours.sql(f"INSERT INTO {bucket}.t VALUES (1, 'a')")
+    assert not [key for key in s3.keys(bucket) if "/claims/" in key]
 
 
 def test_without_hadoop_aws_the_error_names_it(spark, db):

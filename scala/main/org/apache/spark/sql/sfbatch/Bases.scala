@@ -18,8 +18,7 @@ import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.hive.HiveUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
 
-/** What the partitions of an append showed before it, carried into the new batch; must lose no row, and never run under
-  * the lock.
+/** What the partitions of an append showed before it, carried into the new batch; must lose no row.
   *
   * Files of the table's storage and columns (or fewer, as before ADD COLUMNS) are copied as they are; others are read
   * as stock Spark reads them and written anew.

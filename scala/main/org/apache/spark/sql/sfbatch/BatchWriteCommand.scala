@@ -11,7 +11,6 @@ import org.apache.spark.sql.execution.SparkPlan
 import org.apache.spark.sql.execution.datasources.{FileFormat, V1WriteCommand, V1WritesUtils}
 import org.apache.spark.sql.execution.metric.SQLMetric
 import org.apache.spark.sql.sfbatch.Shims.Session
-import scala.annotation.tailrec
 
 /** One write, from top to bottom: check, claim, write the files, publish. Must not change what readers see before
   * `publish`.
@@ -95,20 +94,26 @@ final case class BatchWriteCommand(
   }
 
   /** The rows that were there come along: the base of each partition, and where it moved meanwhile, its new base in
-    * another batch.
+    * another batch. The second time that is made under the lock, or appends beside busy writers would never end.
     */
   private def appended(write: Write, bases: Bases, own: Map[Seq[String], Seq[WrittenFile]]): (Outcome, Seq[Written]) = {
-    @tailrec def publish(written: Map[Seq[String], Written]): (Outcome, Seq[Written]) =
-      write.publish(written.values.toSeq) match {
-        case Outcome.BaseMoved(now) =>
-          logInfo(
-            s"${write.table}: ${now.size} partitions changed while this append was written; appending to what they are now"
-          )
-          publish(written ++ bases.carry(now, own, write.claimAnother()))
-        case outcome => (outcome, written.values.toSeq)
-      }
     val known: Map[Seq[String], Option[Shown]] = own.map { case (values, _) => values -> write.current.get(values) }
-    publish(bases.carry(known, own, write.batchId))
+    var written = bases.carry(known, own, write.batchId)
+    def carry(now: Map[Seq[String], Option[Shown]]): Seq[Written] = {
+      logInfo(
+        s"${write.table}: ${now.size} partitions changed while this append was written; appending to what they are now"
+      )
+      val carried = bases.carry(now, own, write.claimAnother())
+      written ++= carried
+      carried.values.toSeq
+    }
+    val outcome = write.publish(written.values.toSeq) match {
+      case Outcome.BaseMoved(now) =>
+        carry(now)
+        write.publish(written.values.toSeq, carry _)
+      case outcome => outcome
+    }
+    (outcome, written.values.toSeq)
   }
 
   override protected def withNewChildInternal(newChild: LogicalPlan): BatchWriteCommand = copy(query = newChild)

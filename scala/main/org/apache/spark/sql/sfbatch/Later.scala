@@ -10,8 +10,11 @@ import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
   * the Scala compiler keeps as a method `apply$default$<n>` beside it. Of `copy` the default is what the object has.
   */
 object Later {
-  def call[T](target: AnyRef, name: String, arguments: Any*): T = {
-    val method = target.getClass.getMethods
+  def call[T](target: AnyRef, name: String, arguments: Any*): T = callOf(target.getClass, target, name, arguments: _*)
+
+  /** A method of `interface`: looking at all of a class of ours would load types that this Spark has not. */
+  def callOf[T](interface: Class[_], target: AnyRef, name: String, arguments: Any*): T = {
+    val method = interface.getMethods
       .filter(m => m.getName == name && m.getParameterCount >= arguments.size && !m.isBridge)
       .minBy(_.getParameterCount)
     val more = (arguments.size until method.getParameterCount).map(default(target, name, _))

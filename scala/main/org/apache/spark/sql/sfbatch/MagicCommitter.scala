@@ -17,6 +17,8 @@ import org.apache.spark.internal.Logging
   */
 object MagicCommitter extends Logging {
   private val ClassName = "org.apache.hadoop.fs.s3a.commit.magic.MagicS3GuardCommitter"
+  private val MagicLength = "header.x-hadoop-s3a-magic-data-length"
+  private val InMemory = "fs.s3a.committer.magic.track.commits.in.memory.enabled"
   private val Factory = "org.apache.hadoop.fs.s3a.commit.S3ACommitterFactory"
 
   def isFor(root: Path, conf: Configuration): Boolean = Store.isS3a(root.getFileSystem(conf))
@@ -49,6 +51,10 @@ object MagicCommitter extends Logging {
 
   /** Step 1: the settings are tried before the first byte is written. */
   def check(root: Path, conf: Configuration): Unit = if (isFor(root, conf)) {
+    if (root.getFileSystem(conf).getConf.getBoolean(InMemory, false))
+      throw Store.unsupported(
+        s"$root: a file's length is told by its marker on S3, and $InMemory leaves none. Set it to false."
+      )
     val tried = new Configuration(conf)
     val batchId = BatchId.at(Instant.now())
     configure(tried, batchId)
@@ -74,14 +80,14 @@ object MagicCommitter extends Logging {
       try { root.getFileSystem(conf).delete(directory(root, batchId), true); () }
       catch { case e: IOException => logWarning(s"${directory(root, batchId)} was not deleted", e) }
 
-  /** Until the job commits, a file is an empty marker that tells its length by an attribute (Spark's
-    * `BasicWriteTaskStatsTracker`, 3.5.6).
+  /** Until the job commits, a file on S3 is an empty marker that tells its length by a header. One HEAD has that and
+    * the object's own (Spark's `BasicWriteTaskStatsTracker`, 3.5.6, asks twice).
     */
   def length(file: Path, conf: Configuration): Long = {
     val fs = file.getFileSystem(conf)
-    val found = fs.getFileStatus(file).getLen
-    val told =
-      if (found == 0 && Store.isS3a(fs)) Option(fs.getXAttr(file, "header.x-hadoop-s3a-magic-data-length")) else None
-    told.fold(found)(new String(_, UTF_8).toLong)
+    if (Store.isS3a(fs)) {
+      val headers = fs.getXAttrs(file)
+      new String(Option(headers.get(MagicLength)).getOrElse(headers.get("header.Content-Length")), UTF_8).toLong
+    } else fs.getFileStatus(file).getLen
   }
 }

@@ -15,10 +15,10 @@ object Shims {
 
     /** From Spark 4.1 on; what Spark has for a parser without it forgets the parameters. */
     def parsePlanWithParameters(sqlText: String, parameters: ParameterContext): LogicalPlan =
-      parsed(sqlText, Later.call[LogicalPlan](delegate, "parsePlanWithParameters", sqlText, parameters))
+      parsed(sqlText, Later.callOf[LogicalPlan](classOf[ParserInterface], delegate, "parsePlanWithParameters", sqlText, parameters))
 
     /** From Spark 4.3 on, for its command line. */
     def splitStatements(sqlText: String): SqlStatementSplitResult =
-      Later.call[SqlStatementSplitResult](delegate, "splitStatements", sqlText)
+      Later.callOf[SqlStatementSplitResult](classOf[ParserInterface], delegate, "splitStatements", sqlText)
   }
 }
