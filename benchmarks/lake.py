@@ -61,7 +61,7 @@ class Lake:
             "access.key": "any",
             "secret.key": "any",
             "directory.marker.retention": "keep",
-            "connection.maximum": "500",  # Hudi runs out of the default
+            "connection.maximum": "20000",  # Hudi leaves them open, and runs out of 500 too
             "committer.name": "magic",
             "committer.magic.enabled": "true",
         }

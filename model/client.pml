@@ -316,7 +316,7 @@ s8_journal:
       od
     };
     if                                              /* copy again: without the lock at first, then under it */
-    :: any -> goto s8_journal
+    :: any -> m[0] = 0; m[1] = 0; goto s6_list
     :: any ->
        d_step { m[0] = 0; m[1] = 0; n = 0; sm = 0; inside--; if :: holder == me -> holder = 0 :: else fi };
        goto s5_lock

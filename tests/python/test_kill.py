@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,10 @@ class Doings:
     def __init__(self):
         self.tried, self.parts, self.whole = 0, [], []
 
+    @property
+    def acknowledged(self):
+        return len(self.parts) + len(self.whole)
+
     def light(self, writer, db):
         while True:
             self.tried += 1
@@ -248,32 +253,37 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     dice = random.Random(os.environ.get("SFBATCH_TEST_SEED"))
     for number in range(KILLS):
         spark = number % 4 == 3
-        before = len(doings.parts) + len(doings.whole)
+        before = doings.acknowledged
+        # Half of them while they finish what the one before left, or at their first write; half in the midst of writing.
+        patient = dice.random() < 0.5
+        moment = dice.uniform(0, 1.5 if patient else 5)
         if spark:
-            moment = dice.uniform(0, 5)
             driver = run_driver.start(SPARK_DRIVER, arguments=[db, str(doings.tried + 1)])
             for line in driver.stdout:
                 if line.strip() == "GO":
                     break
             lines = Running(lambda driver=driver: [doings.heed(line) for line in driver.stdout])
+            if patient:
+                wait_for(lambda before=before: doings.acknowledged > before, 120)
             time.sleep(moment)
             run_driver.kill(driver)
             lines.result()
             driver.wait()
         else:
-            moment = dice.uniform(0, 1.5)
-            doomed = writers()
+            doomed = writers(**{"sfbatch.lock.heartbeat-ms": "400"})
             _ = doomed.jvm
             lines = Running(lambda doomed=doomed: doings.light(doomed, db))
+            if patient:
+                wait_for(lambda before=before: doings.acknowledged > before, 120)
             time.sleep(moment)
             doomed.kill()
             with pytest.raises(Exception):  # noqa: B017
                 lines.result()
             doomed.close()
         assert not reader.done, reader.result()
-        acknowledged = len(doings.parts) + len(doings.whole) - before
+        acknowledged = doings.acknowledged - before
         state = {name: _tail(path) for name, path in root.items()}
-        report.append({"kill": number + 1, "driver": "spark" if spark else "light", "after_s": round(moment, 3), "acknowledged": acknowledged, **state})  # fmt: skip
+        report.append({"kill": number + 1, "driver": "spark" if spark else "light", "after_s": round(moment, 3), "since_a_write": patient, "acknowledged": acknowledged, **state})  # fmt: skip
         with capsys.disabled():
             if KILLS > 12 and number % 10 == 9:
                 print(f"{number + 1} kills, {reads[0]} whole reads", flush=True)
@@ -286,7 +296,11 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     assert kept >= set(doings.whole), "an acknowledged append is gone"
     days = {day for table, day, _ in stock_spark.sql(query) if table == "parts"}
     assert days >= {f"new{k:06d}" for k in doings.parts}, "an acknowledged partition is gone"
-    _write_report(report, reads[0], root)
+    found = _write_report(report, reads[0], doings.acknowledged, root)
+    assert doings.acknowledged >= KILLS / 2, "these drivers were killed before they did anything"
+    assert KILLS < 100 or found["versions_left_unfinished"] > KILLS / 20, (
+        "hardly a driver was killed between commit and done"
+    )
 
 
 def _tail(root):
@@ -296,15 +310,17 @@ def _tail(root):
     return f"{last} {'done' if done.exists() else 'unfinished'}"
 
 
-def _write_report(report, reads, root):
+def _write_report(report, reads, acknowledged, root):
     folder = Path(__file__).parents[2] / "build"
     folder.mkdir(exist_ok=True)
-    unfinished = sum(one[name].endswith("unfinished") for one in report for name in root)
+    unfinished = {(name, one[name]) for one in report for name in root if one[name].endswith("unfinished")}
     summary = {
-        "spark": installed_spark().version, "kills": len(report), "whole_reads": reads, "versions_left_unfinished": unfinished,
+        "spark": installed_spark().version, "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "kills": len(report), "whole_reads": reads, "mixed_reads": 0,
+        "acknowledged": acknowledged, "acknowledged_and_lost": 0, "versions": {name: len(journal(path)) for name, path in root.items()}, "versions_left_unfinished": len(unfinished),
         "claims_without_version": {name: _orphans(path) for name, path in root.items()}, "each": report,
     }  # fmt: skip
     (folder / f"kills-{installed_spark().line}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
 
 
 def _orphans(root):

@@ -59,6 +59,21 @@ class OthersSuite extends LakeSuite {
     assertEquals(rollback(table, "2"), Set.empty[(String, String)])
   }
 
+  test("a metastore restored from yesterday's backup shows today's rows after a rollback to the newest version") {
+    val table = create()
+    val yesterday = Seq("1", "2").map(partition(table, _))
+    sql(s"INSERT OVERWRITE $table VALUES (10, 1), (3, 3)")
+    sql(s"INSERT INTO $table VALUES (20, 2)")
+    val rows = seen(table)
+    yesterday.foreach(LocalLake.metastore.alter_partition(db, table.split('.').last, _))
+    LocalLake.metastore.dropPartition(db, table.split('.').last, java.util.Collections.singletonList("3"), false)
+    assertEquals(seen(table), Set(Row(1, 1), Row(2, 2)))
+    rollback(table, "4")
+    assertEquals(seen(table), rows)
+    sql(s"INSERT INTO $table VALUES (30, 3)")
+    assertEquals(seen(table), rows + Row(30, 3))
+  }
+
   test("replaceWhere empties partitions that others added, too") {
     val table = create()
     stock.sql(s"INSERT INTO $table PARTITION (p = 9) VALUES (9)")

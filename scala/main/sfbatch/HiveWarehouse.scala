@@ -78,6 +78,11 @@ private[sfbatch] final class HiveWarehouse(val conf: Configuration, val caller: 
     }
   }
 
+  def partitions(table: Table): Set[Seq[String]] = {
+    val files = journal(table)
+    files.current(files.tail()).partitions.keySet
+  }
+
   def dropPartitions(table: Table, partitions: Seq[Seq[String]]): Option[Long] = using { metastore =>
     writable.check(table.database)
     transaction(table, metastore)

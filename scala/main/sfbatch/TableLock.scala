@@ -203,7 +203,11 @@ object TableLock {
   )(body: => T): T = {
     // Within one process no two threads wait at the metastore for each other.
     val mutex = mutexes.computeIfAbsent(tableId, _ => new ReentrantLock(true))
-    mutex.lock()
+    if (!mutex.tryLock(settings.timeoutMs, TimeUnit.MILLISECONDS))
+      throw new SfBatchException(
+        "SFBATCH_LOCK_TIMEOUT",
+        s"no lock on table $tableId after ${settings.timeoutMs / 1000} s; before us: another thread of this driver. Nothing was published; run again, or raise sfbatch.lock.timeout-ms."
+      )
     try
       if (!remote) body
       else {

@@ -31,17 +31,17 @@ private[sfbatch] final class TableWrite(
       withinOneRequest(written.size)
       val touched = written.map(_.values).toSet
       var latest = written
-      def decided(state: Snapshot) = (decide(latest, state), carry) match {
+      def carried(state: Snapshot): Boolean = (decide(latest, state), carry) match {
         case (Left(Outcome.BaseMoved(now)), Some(again)) =>
-          val carried = again(now)
-          verify(carried)
-          latest = latest.filterNot(w => now.contains(w.values)) ++ carried
-          decide(latest, state)
-        case (decision, _) => decision
+          val moved = again(now)
+          verify(moved)
+          latest = latest.filterNot(w => now.contains(w.values)) ++ moved
+          true
+        case _ => false
       }
       transact { transaction =>
         transaction
-          .run[Outcome]("write", _ => touched)(decided)
+          .run[Outcome]("write", _ => touched, carried)(decide(latest, _))
           .fold(identity, entry => Outcome.Published(Some(entry.version), entry.changes.size))
       }
     }

@@ -43,22 +43,31 @@ final class Transaction(
 
   /** @param touch
     *   the partitions the version will change, given the state
+    * @param prepare
+    *   what takes long, given the state; when it did something, the state is settled anew, for what was read before it
+    *   says little by then
     * @param decide
     *   Left: nothing is to be published, and why; Right: the version, made from `draft`
     */
-  def run[T](operation: String, touch: Snapshot => Set[Seq[String]])(
-      decide: Snapshot => Either[T, Entry]
-  ): Either[T, Entry] = locked {
+  def run[T](
+      operation: String,
+      touch: Snapshot => Set[Seq[String]],
+      prepare: Snapshot => Boolean = _ => false
+  )(decide: Snapshot => Either[T, Entry]): Either[T, Entry] = locked {
     Step("locked", table)
-    sameTable()
+    def settled(recovery: Recovery): Settled = {
+      sameTable()
+      val found = recovery.settle(touch)
+      Step("settled", found.snapshot.version)
+      if (prepare(found.snapshot)) settled(recovery) else found
+    }
     def attempt(): Either[T, Entry] = {
       val recovery = new Recovery(table, journal, publisher, caller)
-      val settled = recovery.settle(touch)
-      Step("settled", settled.snapshot.version)
-      decide(settled.snapshot) match {
+      val now = settled(recovery)
+      decide(now.snapshot) match {
         case Left(reason) => Left(reason)
         case Right(asked) =>
-          val draft = recovery.draft(operation, settled.snapshot)
+          val draft = recovery.draft(operation, now.snapshot)
           val entry = asked.copy(
             version = draft.version,
             nonce = draft.nonce,
@@ -71,7 +80,7 @@ final class Transaction(
             Step("journalled", entry.version)
             def settleAgain() = recovery.settle(_ => entry.changes.map(_.values).toSet)
             val shown = committed(entry) {
-              val shown = recovery.show(entry, settled.snapshot, Some(settled.observed), markFirst = false)
+              val shown = recovery.show(entry, now.snapshot, Some(now.observed), markFirst = false)
               if (shown) {
                 journal.remember(entry)
                 Transaction.checkpoint(journal, entry.version)

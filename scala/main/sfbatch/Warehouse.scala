@@ -111,6 +111,11 @@ trait Warehouse {
 
   /** Ready to write, or AlreadyPublished. `values`: partitions known beforehand, to refuse early. */
   def begin(table: Table, options: WriteOptions): Either[Outcome.AlreadyPublished, Write]
+
+  /** Those of the journal's newest version, which the metastore may not show for the moment. */
+  def partitions(table: Table): Set[Seq[String]]
+
+  /** None when the table has none of them. */
   def dropPartitions(table: Table, partitions: Seq[Seq[String]]): Option[Long]
   def history(table: Table, partition: Option[Map[String, String]], limit: Int): Seq[HistoryRow]
   def rollback(table: Table, to: String, partition: Option[Map[String, String]], dryRun: Boolean): RollbackResult

@@ -30,12 +30,14 @@ STORMS, CYCLE_S, TIMES = ((30, 38), (90, 125)), 240, 9
 
 
 class FaultyMetastore(Proxy):
-    """As Proxy; `.met` counts, `.late` is [(moment, call, its arguments)], `.troubled` turns the faults on."""
+    """As Proxy; `.met` counts, `.troubled` turns the faults on. `.changes` is [(before it, after it, call, its arguments, whether it came late)] of the
+    changes that the metastore carried out, or may have: not those it refused.
+    """
 
     def __init__(self, uri, seed):
         super().__init__(uri)
         self._dice = random.Random(f"metastore {seed}")
-        self.met, self.late, self.troubled = Counter(), [], False
+        self.met, self.changes, self.troubled = Counter(), [], False
         self._late_ones = []
 
     def _fault(self, call):
@@ -65,10 +67,10 @@ class FaultyMetastore(Proxy):
                     self._late_ones.append(one)
                     one.start()
                     return
-                server.sendall(call)
                 if not answered:
+                    server.sendall(call)
                     continue
-                _, _, answer = _message(server)
+                answer = self._answer(server, name, call)
                 if fault == "lose":
                     return
                 client.sendall(answer)
@@ -76,9 +78,19 @@ class FaultyMetastore(Proxy):
     def _carry_out_late(self, name, call):
         time.sleep(self._dice.uniform(0.1, 8))
         with contextlib.suppress(OSError, EOFError), socket.create_connection(self._server) as server:
+            self._answer(server, name, call, late=True)
+
+    def _answer(self, server, name, call, late=False):
+        """What the metastore says; a change it did not refuse is kept, also when no answer came: it may have been restarted after it."""
+        began, refused = time.time(), False
+        try:
             server.sendall(call)
-            _message(server)
-            self.late.append((time.time(), name, _arguments(name, call)))
+            _, _, answer = _message(server)
+            refused = _refused(answer)
+            return answer
+        finally:
+            if name in CHANGES and not refused:
+                self.changes.append((began, time.time(), name, _arguments(name, call), late))
 
     def wait_for_late_ones(self):
         for one in self._late_ones:
@@ -109,6 +121,15 @@ def _message(connection):
     name, kind, _ = protocol.readMessageBegin()
     protocol.skip(TType.STRUCT)
     return name, kind != TMessageType.ONEWAY, bytes(tap.seen)
+
+
+def _refused(answer):
+    """Whether an answer holds an exception: field 0 of its struct is a result, a call without one has no field at all."""
+    protocol = TBinaryProtocol.TBinaryProtocol(TTransport.TMemoryBuffer(answer))
+    _, kind, _ = protocol.readMessageBegin()
+    protocol.readStructBegin()
+    _, field, number = protocol.readFieldBegin()
+    return kind == TMessageType.EXCEPTION or (field != TType.STOP and number != 0)
 
 
 def _arguments(name, call):

@@ -170,7 +170,7 @@ def test_writes_under_faults(tmp_path, capsys):
         s3_faults.terminate()
         s3_faults.wait()
         say("the truth")
-        (tmp_path / "seen.pickle").write_bytes(pickle.dumps((reader.reads, proxy.late, proxy.met)))
+        (tmp_path / "seen.pickle").write_bytes(pickle.dumps((reader.reads, proxy.changes, proxy.met)))
         report, found = judged(tmp_path, store, metastore, writers, reader, proxy, restarts)
         report["seconds"] = round(time.monotonic() - seconds)
         BUILD.mkdir(exist_ok=True)
@@ -242,7 +242,7 @@ def ledger_of(writers, folder):
         for line in path.read_text().splitlines():
             said = json.loads(line)
             told[said["attempt"]] = {**told.get(said["attempt"], {}), "says": "killed"} | (
-                said if said["says"] != "begins" else {"to": said["to"]}
+                said if said["says"] != "begins" else {"to": said["to"], "began": said["at"]}
             )
     return told
 
@@ -252,16 +252,16 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
     mirror = store.mirror(folder / "mirror")
     ledger = ledger_of(writers, folder)
     ops = {op["id"]: op for one in plan(SEED, WRITES, KILLS, WRITERS, DB) for op in one}
-    late = late_changes(proxy)
-    found, tables, expected, reads, explained = [], {}, {}, 0, 0
+    changes = changes_of(proxy)
+    found, tables, expected, reads, explained = [], {}, {}, 0, Counter()
     for table, (_, partitioned) in TABLES.items():
         found += [f"{table}: {line}" for line in checker.problems(metastore.uri, DB, table, mirror)]
         first = {"id": 0, "kind": "append", "table": f"{DB}.{table}", "rows": {DAYS[0] if partitioned else "": 1}}
         truth = Truth(mirror / "lake" / DB / table, {**ops, 0: first, **HISTORY}, ledger)
         found += [f"{table}: {line}" for line in truth.problems()]
-        by_late, wrong = truth.misread(reader.reads[table], late[table])
+        by_late, wrong = truth.misread(reader.reads[table], changes[table])
         found += [f"{table} {line}" for line in wrong]
-        reads, explained = reads + len(reader.reads[table]), explained + len(by_late)
+        reads, explained = reads + len(reader.reads[table]), explained + by_late
         last = truth.rows[max(truth.rows)]
         tables[table] = {
             "versions": len(truth.entries), "aborted": len(truth.aborted), "rows": sum(map(len, last.values())),
@@ -269,17 +269,18 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
         }  # fmt: skip
         expected[table] = [[op, k, *values] for values, rows in last.items() for op, k in rows]
     found += stock_differs(folder, store, metastore, expected)
-    said = Counter(one["code"] if one["says"] == "failed" else one["says"] for one in ledger.values())
-    others = Counter(one["text"][:160] for one in ledger.values() if one["says"] == "failed" and one["code"] == "OTHER")
+    under_faults = [one for attempt, one in ledger.items() if int(attempt.split(".")[0]) > 0]
+    said = Counter(one["code"] if one["says"] == "failed" else one["says"] for one in under_faults)
+    others = Counter(one["text"][:160] for one in under_faults if one["says"] == "failed" and one["code"] == "OTHER")
     if any(writer.deaths for writer in writers.writers):
         found.append("a writer died by itself: see its log")
     s3_requests = json.loads((folder / "s3_faults.json").read_text())
     found += too_little(writers, said, reader, restarts, proxy.met, s3_requests)
     report = {
-        "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(ledger), "kills": writers.kills,
+        "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(under_faults), "kills": writers.kills,
         "metastore_restarts": restarts, "outcomes": dict(said.most_common()), "spark_errors": dict(others.most_common(12)), "tables": tables,
-        "states_seen_by_readers": reads, "of_which_by_a_late_call": explained, "median_s": round(statistics.median(writers.took_s), 2),
-        "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": len(proxy.late),
+        "states_seen_by_readers": reads, "of_which_by_a_late_call": explained["late"], "of_which_by_an_overtaken_writer": explained["overtaken"], "median_s": round(statistics.median(writers.took_s), 2),
+        "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": sum(late for *_, late in proxy.changes),
         "metastore_calls": dict(sorted(proxy.met.items())), "s3_requests": s3_requests,
         "problems": found,
     }  # fmt: skip
@@ -300,25 +301,22 @@ def too_little(writers, said, reader, restarts, *met):
             yield f"no request met the fault {kind}"
 
 
-def late_changes(proxy):
-    """table -> [(moment, {values: place below the root, None when it leaves})] of what was carried out late."""
-    late = {table: [] for table in TABLES}
-    for moment, name, sent in proxy.late:
+def changes_of(proxy):
+    """table -> [(sent, answered, {values: place below the root, None when it leaves}, late)] of what the metastore carried out."""
+    changes = {table: [] for table in TABLES}
+    for began, ended, name, sent, late in proxy.changes:
         if name == "alter_table_with_environment_context":
             table, shown = sent.tbl_name, {(): sent.new_tbl.sd.location}
         elif name == "drop_partitions_req":
             table = sent.req.tblName
             shown = {(one.partition("=")[2],): None for one in sent.req.parts.names}
-        elif name in {"add_partitions", "alter_partitions_with_environment_context"}:
+        else:
             parts = sent.new_parts
             table, shown = parts[0].tableName, {tuple(part.values): part.sd.location for part in parts}
-        else:
-            continue
         places = {key: place and place.partition(f"/{table}/")[2] for key, place in shown.items()}
-        late[table].append(
-            (moment, {key: None if place == "_sfbatch/empty" else place for key, place in places.items()})
-        )
-    return late
+        empty = {key: None if place == "_sfbatch/empty" else place for key, place in places.items()}
+        changes[table].append((began, ended, empty, late))
+    return changes
 
 
 def stock_differs(folder, store, metastore, expected):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from datetime import UTC, datetime
 
 import pytest
 from truth import Truth
@@ -12,9 +13,8 @@ OPS = {
     3: {"id": 3, "kind": "overwrite", "table": "db.parts", "rows": {"b": 1}},
     4: {"id": 4, "kind": "rollback", "table": "db.parts", "rows": {}, "back": 1},
 }
-DONE = {f"{number}.1": {"says": "done", "at": 10 * number} for number in OPS} | {
-    "4.1": {"says": "done", "at": 40, "to": 3}
-}
+DONE = {f"{number}.1": {"says": "done", "began": 10 * number - 7, "at": 10 * number} for number in OPS}
+DONE["4.1"]["to"] = 3
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ def table(tmp_path):
             {"values": [day], **({"batch_id": batch_id} if batch_id else {"dropped": True})}
             for day, batch_id in changes.items()
         ]
+        at = datetime.fromtimestamp(10 * (version - 1) - 5, UTC).isoformat()
         made = {"version": version, "operation": operation, "partitions": partitions, "job_id": attempt, **more}
+        made |= {"timestamp": at}
         path.write_bytes(gzip.compress(json.dumps(made).encode()))
 
     batch("a", "1", (1, 0), (1, 1))
@@ -125,16 +127,37 @@ def test_a_write_that_nobody_began(table):
     assert found(root, ledger) == ["attempt 3.1 is published, and its writer never began it"]
 
 
-def test_a_read_of_two_versions_is_mixed_unless_a_late_call_explains_it(table):
+def test_a_rollback_or_a_drop_that_is_told_done_and_is_not_there(table):
+    root, *_ = table
+    drop = {**OPS, 5: {"id": 5, "kind": "drop", "table": "db.parts", "rows": {}, "day": "a"}}
+    said = {**DONE, "5.1": {"says": "done", "began": 43, "at": 50}}
+    assert list(Truth(root, drop, said).problems()) == ["write 5 (drop) was told done, and is not there"]
+    absent = {**drop, 5: {**drop[5], "day": "c"}}
+    assert list(Truth(root, absent, said).problems()) == []
+    back = {**OPS, 5: {"id": 5, "kind": "rollback", "table": "db.parts", "rows": {}, "back": 1}}
+    assert list(Truth(root, back, {**said, "5.1": {**said["5.1"], "to": 3}}).problems()) == []
+    assert list(Truth(root, back, {**said, "5.1": {**said["5.1"], "to": 2}}).problems()) == [
+        "write 5 (rollback) was told done, and is not there"
+    ]
+
+
+def judged(truth, first, last, seen, *changes):
+    explained, wrong = truth.misread([(first, last, seen)], changes)
+    return dict(explained) or wrong
+
+
+def test_a_read_of_two_versions_is_mixed_unless_a_call_explains_it(table):
     root, *_ = table
     truth = Truth(root, OPS, DONE)
     assert list(truth.problems()) == []
     whole, mixed = {("a",): "a/2", ("b",): "b/1"}, {("a",): "a/1", ("b",): "b/3"}
-    assert truth.misread([(21, 22, whole)], []) == ([], [])
-    (problem,) = truth.misread([(21, 22, mixed)], [])[1]
+    assert judged(truth, 26, 28, whole) == []
+    (problem,) = judged(truth, 28, 29, mixed)
     assert "which is no version" in problem
-    assert truth.misread([(21, 22, mixed)], [(5, {("a",): "a/1"})]) == ([(22, mixed)], [])
-    assert truth.misread([(21, 22, mixed)], [(50, {("a",): "a/1"})])[0] == []
+    assert judged(truth, 28, 29, mixed, (25, 26, {("a",): "a/1"}, True)) == {"late": 1}
+    assert judged(truth, 28, 29, mixed, (25, 26, {("a",): "a/1"}, False)) == {"overtaken": 1}
+    assert judged(truth, 28, 29, mixed, (50, 51, {("a",): "a/1"}, True)) == [problem]  # not yet
+    assert judged(truth, 28, 29, mixed, (11, 12, {("a",): "a/1"}, True)) == [problem]  # version 3 was written since
 
 
 def test_a_version_that_was_told_done_and_is_not_shown(table):
@@ -142,10 +165,19 @@ def test_a_version_that_was_told_done_and_is_not_shown(table):
     truth = Truth(root, OPS, DONE)
     assert list(truth.problems()) == []
     second, third = {("a",): "a/1", ("b",): "b/1"}, {("a",): "a/2", ("b",): "b/1"}
-    assert truth.misread([(11, 19, second)], []) == ([], [])  # 3 is told done at 20
-    assert truth.misread([(11, 21, second)], []) == ([], ["was seen at 21 as version 2, when 3 was told done"])
-    assert truth.misread([(11, 21, second)], [(18, {("a",): "a/1"})]) == ([(21, second)], [])
-    assert truth.misread([(41, 99, third)], []) == ([], [])  # version 5 goes back to 3
-    assert truth.misread([(41, 99, {("a",): "a/2", ("b",): "b/3"})], [])[1] == [
+    assert judged(truth, 11, 19, second) == []  # 3 is told done at 20
+    assert judged(truth, 11, 21, second) == ["was seen at 21 as version 2, when 3 was told done"]
+    assert judged(truth, 11, 21, second, (18, 19, {("a",): "a/1"}, True)) == {"late": 1}
+    assert judged(truth, 41, 99, third) == []  # version 5 goes back to 3
+    assert judged(truth, 41, 99, {("a",): "a/2", ("b",): "b/3"}) == [
         "was seen at 99 as version 4, when 5 was told done"
     ]
+
+
+def test_a_version_that_is_shown_before_it_is_written(table):
+    root, *_ = table
+    truth = Truth(root, OPS, DONE)
+    assert list(truth.problems()) == []
+    third = {("a",): "a/2", ("b",): "b/1"}
+    assert judged(truth, 16, 16, third) == []
+    assert judged(truth, 13, 14, third) == ["was seen at 14 as version 5, when 2 was told done"]

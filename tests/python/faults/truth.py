@@ -5,6 +5,7 @@
 
 import re
 from collections import Counter
+from datetime import datetime
 
 import checker
 import pyarrow.orc
@@ -24,6 +25,11 @@ class Truth:
         self.shown = {0: {}}  # version -> {values: location below the root}
         self.published = Counter()  # attempt -> versions that were not aborted
         self.version_of = {}  # op -> the version that was not aborted
+        self.written_at, self.began, self.changed = (
+            {0: 0.0},
+            {},
+            {},
+        )  # version -> when, its writer's begin, its partitions
 
     def problems(self):
         for entry in self.entries:
@@ -36,6 +42,9 @@ class Truth:
         if operation == "external":
             yield f"version {version} is external: a partition was not as the journal says, and nobody else writes here"
         attempt = entry.get("job_id")
+        self.written_at[version] = datetime.fromisoformat(entry["timestamp"]).timestamp()
+        self.began[version] = self.ledger.get(attempt, {}).get("began", 0)
+        self.changed[version] = [tuple(change["values"]) for change in entry["partitions"]]
         op = self.ops.get(int(attempt.split(".")[0])) if attempt else None
         mine = operation in {"write", "rollback", "drop_partition"}
         if mine and version not in self.aborted:
@@ -100,11 +109,11 @@ class Truth:
             if not op["table"].endswith(f".{self.root.name}"):
                 continue
             attempts = [attempt for attempt in self.ledger if int(attempt.split(".")[0]) == number]
-            done = any(self.ledger[attempt]["says"] == "done" for attempt in attempts)
             there = sum(self.published[attempt] for attempt in attempts)
             if there > 1:
                 yield f"write {number} ({op['kind']}) is there {there} times"
-            if done and not there and op["kind"] not in {"rollback", "drop"}:
+            said = next((self.ledger[attempt] for attempt in attempts if self.ledger[attempt]["says"] == "done"), None)
+            if said and not there and not self._had_nothing_to_do(op, said):
                 yield f"write {number} ({op['kind']}) was told done, and is not there"
             for attempt in attempts:
                 said = self.ledger[attempt]
@@ -113,6 +122,20 @@ class Truth:
 
         for attempt in self.published.keys() - self.ledger.keys():
             yield f"attempt {attempt} is published, and its writer never began it"
+
+    def _had_nothing_to_do(self, op, said):
+        """Whether a version that may have been the newest between its begin and its end was already as it was to be. A version is dated before
+        it is committed, and after the one before it was."""
+        now = [
+            version
+            for version, at in self.written_at.items()
+            if at <= said["at"] and self.written_at.get(version + 2, said["at"]) >= said.get("began", 0)
+        ]
+        if op["kind"] == "drop":
+            return any((op["day"],) not in self.rows[version] for version in now)
+        if op["kind"] == "rollback":
+            return any(self.rows[version] == self.rows[said["to"]] for version in now)
+        return False
 
     # --- readers ---
 
@@ -125,25 +148,39 @@ class Truth:
                 told[version] = min(said["at"], told.get(version, said["at"]))
         return sorted((at, version) for version, at in told.items())
 
-    def misread(self, reads, late):
-        """Of what readers saw, each by one metastore request: (what only a late call explains, as documented; what nothing does, and why).
+    def misread(self, reads, changes):
+        """Of what readers saw, each by one metastore request: (how often only a call that came late, or an overtaken writer's, explains it; what nothing does, and why).
 
-        `reads`: [(first answered, last asked, {values: place})]. A state is well when it is that of a version, of the newest or a newer one whose
-        writer had been told that it is done before it was asked for.
+        `reads`: [(first answered, last asked, {values: place})]; `changes`: [(sent, answered, {values: place, None: it leaves}, late)], all that the
+        metastore carried out. A state is well when it is that of a version, of the newest or a newer one whose writer had been told that it is done before
+        it was asked for. A call explains what it changed until a later write of that partition, begun after it, is told done.
         """
-        done, explained, wrong = self.told_done(), [], []
+        done, explained, wrong = self.told_done(), Counter(), []
         for first, last, seen in reads:
-            needed = max((version for at, version in done if at < last), default=0)
-            if any(seen == shown for version, shown in self.shown.items() if version >= needed):
+            told = [version for at, version in done if at < last]
+            needed = max(told, default=0)
+            states = [state for v, state in self.shown.items() if v >= needed and self.written_at[v] <= last]
+            if seen in states:
                 continue
-            by_version = [version for version, shown in self.shown.items() if seen == shown]
-            overlays = [shown for landed, shown in late if landed <= (last if by_version else first) + 1]
-            if any(_explained(seen, shown, overlays) for version, shown in self.shown.items() if version >= needed):
-                explained.append((last, seen))
-            elif by_version:
-                wrong.append(f"was seen at {last} as version {by_version[-1]}, when {needed} was told done")
+            by_version = [version for version, state in self.shown.items() if seen == state]
+            since = {key: self.began[version] for version in sorted(told) for key in self.changed[version]}
+            calls = [
+                ({key: place for key, place in shown.items() if answered >= since.get(key, 0)}, late)
+                for sent, answered, shown, late in changes
+                if sent <= (last if by_version else first)
+            ]
+            for why, overlays in {
+                "late": [shown for shown, late in calls if late],
+                "overtaken": [shown for shown, _ in calls],
+            }.items():
+                if any(_explained(seen, state, overlays) for state in states):
+                    explained[why] += 1
+                    break
             else:
-                wrong.append(f"was seen at {first} as {seen}, which is no version")
+                if by_version:
+                    wrong.append(f"was seen at {last} as version {by_version[-1]}, when {needed} was told done")
+                else:
+                    wrong.append(f"was seen at {first} as {seen}, which is no version")
         return explained, wrong
 
 

@@ -11,6 +11,7 @@ import org.apache.hadoop.mapreduce.lib.output.{PathOutputCommitter, PathOutputCo
 import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
 import org.apache.hadoop.util.VersionInfo
 import org.apache.spark.internal.Logging
+import scala.collection.JavaConverters._
 
 /** S3A's magic committer: a task's files are uploads left open under their last names, the job's commit completes them,
   * and nothing is renamed or copied. One job must never end another's uploads.
@@ -30,6 +31,7 @@ object MagicCommitter extends Logging {
     conf.set("fs.s3a.committer.uuid", batchId.value)
     // Else the first job to end aborts the uploads of every other one under the root.
     conf.setBoolean("fs.s3a.committer.abort.pending.uploads", false)
+    conf.setBoolean(InMemory, false)
   }
 
   /** Any other committer would rename, which S3 has not, or write nothing at all.
@@ -86,8 +88,8 @@ object MagicCommitter extends Logging {
   def length(file: Path, conf: Configuration): Long = {
     val fs = file.getFileSystem(conf)
     if (Store.isS3a(fs)) {
-      val headers = fs.getXAttrs(file)
-      new String(Option(headers.get(MagicLength)).getOrElse(headers.get("header.Content-Length")), UTF_8).toLong
+      val headers = fs.getXAttrs(file).asScala.map { case (name, value) => name.toLowerCase -> value }
+      new String(headers.getOrElse(MagicLength, headers("header.content-length")), UTF_8).toLong
     } else fs.getFileStatus(file).getLen
   }
 }
