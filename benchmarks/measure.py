@@ -94,9 +94,10 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         for name in chosen:
             of[name].call("create", name)
         runs: list[dict[str, Any]] = []
+        failed: dict[str, str] = {}
         for task in tasks:
-            runs += task_runs(task, [n for n in task.contenders if n in chosen], of, lake, started)
-        counts = {name: of[name].call("count", name) for name in chosen}
+            runs += task_runs(task, [n for n in task.contenders if n in chosen], of, lake, started, failed)
+        counts = {name: of[name].call("count", name) for name in chosen if name not in failed}
         assert set(counts.values()) == {rows}, f"rows: {counts}, expected {rows}"
         reads = (
             of["hive"].call("reads", "bench.lineitem_hive", "bench.lineitem_sfbatch")
@@ -126,6 +127,7 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
         "versions": {**machine.versions(), **versions},
         "titles": {name: CONTENDERS[name].title for name in chosen},
         "runs": runs,
+        "failed": failed,
         "reads": reads,
         "writers": WRITERS,
         "together": together,
@@ -133,8 +135,9 @@ def measure(lake: Lake, tasks: list[Task], options: argparse.Namespace, started:
 
 
 def task_runs(
-    task: Task, contenders: list[str], of: dict[str, Worker], lake: Lake, started: float
+    task: Task, contenders: list[str], of: dict[str, Worker], lake: Lake, started: float, failed: dict[str, str]
 ) -> list[dict[str, Any]]:
+    """Every timed write. A peer that fails is out from then on, and this task is told without it; why stands in `failed`."""
     if task.name == "many":
         for name in contenders:
             say(started, f"{name}: a table of {lake.many:,} partitions: {of[name].call('create_many', name):.0f} s")
@@ -142,16 +145,25 @@ def task_runs(
     for number in range(-1, task.runs):
         # Each round begins with another contender, so that none always follows the same one.
         turn = number % len(contenders)
-        for name in contenders[turn:] + contenders[:turn]:
+        for name in [n for n in contenders[turn:] + contenders[:turn] if n not in failed]:
             load = os.getloadavg()[0]
-            answer = of[name].call("timed", name, task.name, number)
-            if task.name in ("floor", "rewrite") and number == -1:
-                # The very first run adds partitions: not what is measured.
+            try:
                 answer = of[name].call("timed", name, task.name, number)
+                if task.name in ("floor", "rewrite") and number == -1:
+                    # The very first run adds partitions: not what is measured.
+                    answer = of[name].call("timed", name, task.name, number)
+            except RuntimeError as error:
+                if name == "sfbatch":
+                    raise
+                causes = [line.strip() for line in str(error).splitlines() if line.startswith(("Caused by", ": "))]
+                failed[name] = f"{task.name}, run {number}: {(causes or [str(error)])[-1][:300]}"
+                say(started, f"{name} failed and is out: {failed[name]}")
+                continue
             found.append({"task": task.name, "contender": name, "run": number, "load": round(load, 2), **answer})
-        told = "  ".join(f"{r['contender']} {r['seconds']:.2f}" for r in found[-len(contenders) :])
+        told = "  ".join(f"{r['contender']} {r['seconds']:.2f}" for r in found if r["run"] == number)
         say(started, f"{task.name} {'warm-up' if number < 0 else f'{number + 1}/{task.runs}'}: {told}")
-    for name in contenders:
+    found = [run for run in found if run["contender"] not in failed]
+    for name in [n for n in contenders if n not in failed]:
         seconds = [r["seconds"] for r in found if r["contender"] == name and r["run"] >= 0]
         say(started, f"{task.name}: {name} median {statistics.median(seconds):.2f} s")
     return found

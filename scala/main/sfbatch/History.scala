@@ -12,7 +12,8 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
     tail.newest
       .to(1L, -1L)
       .iterator
-      .flatMap(journal.entry)
+      .grouped(math.min(limit, History.AtOnceMost).max(1))
+      .flatMap(versions => AtOnce.map(versions)(journal.entry).flatten)
       .map(e =>
         e -> e.changes.filter(c => filter.forall(_.matches(c.values))).sortBy(c => PartitionPath.name(names, c.values))
       )
@@ -46,6 +47,10 @@ private[sfbatch] final class History(table: Table, journal: Journal) {
       e.userMetadata
     )
   }
+}
+
+private[sfbatch] object History {
+  private val AtOnceMost = 64
 }
 
 /** Some of the partition columns with their values: `year=2016` matches every month of it. */

@@ -243,7 +243,7 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
   def snapshot(version: Long): Snapshot = {
     val known = Option(Journal.cache.get(cacheKey)).filter(_.version <= version)
     val from = known.filter(_.version >= version - Journal.CheckpointEvery).getOrElse(checkpointBefore(version))
-    (from.version + 1 to version).foldLeft(from)((s, v) => s.replay(existing(v)))
+    AtOnce.map(from.version + 1 to version)(existing).foldLeft(from)(_.replay(_))
   }
 
   /** The state with a version this process has just committed, which need not be read to be known. */

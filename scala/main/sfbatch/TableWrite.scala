@@ -1,9 +1,6 @@
 package sfbatch
 
-import java.util.concurrent.Executors
 import org.apache.hadoop.fs.Path
-import scala.concurrent.{Await, ExecutionContext, Future}
-import scala.concurrent.duration.Duration
 
 /** A write that holds a claim: verifies what the tasks wrote (step 4), then publishes it. */
 private[sfbatch] final class TableWrite(
@@ -134,14 +131,8 @@ private[sfbatch] final class TableWrite(
           s"$directory holds $count files, $bytes bytes; the tasks wrote ${w.files} files, ${w.bytes} bytes. Nothing was published; check the output committer settings and run again."
         )
     }
-    if (written.size < 8) written.foreach(check)
-    else {
-      val pool = Executors.newFixedThreadPool(math.min(16, written.size))
-      implicit val context: ExecutionContext = ExecutionContext.fromExecutor(pool)
-      try Await.result(Future.sequence(written.map(w => Future(check(w)))), Duration.Inf)
-      finally pool.shutdown()
-      ()
-    }
+    AtOnce.map(written)(check)
+    ()
   }
 
   /** One thrift message is 100 MiB; a version that needs more could not be shown in one step. */

@@ -37,6 +37,8 @@ def statement(op, to):
 
 
 def version_to_go_back_to(spark, op):
+    if "to" in op:
+        return op["to"]
     newest = spark.sql(f"CALL sfbatch.history(table => '{op['table']}', limit => 1)").collect()[0][0]
     return max(1, newest - op["back"])
 

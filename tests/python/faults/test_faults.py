@@ -43,9 +43,10 @@ RESTARTS = max(1, WRITES // 125)
 DB = "faults"
 #: One table has this many versions before the faults begin, so that the journal's next block (400) begins under them.
 BEFORE = 390 if WRITES >= 500 else 4
-#: By rollbacks, each to the version before: the quickest versions there are.
+#: By rollbacks to version 1, without a partition, and 2, with one: the quickest versions there are.
 HISTORY = {
-    -n: {"id": -n, "kind": "rollback", "table": f"{DB}.parts", "rows": {}, "back": 1} for n in range(1, BEFORE - 1)
+    -n: {"id": -n, "kind": "rollback", "table": f"{DB}.parts", "rows": {}, "to": 1 if n % 2 else 2}
+    for n in range(1, BEFORE - 1)
 }
 
 
@@ -151,7 +152,7 @@ def test_writes_under_faults(tmp_path, capsys):
     writers, kept = None, True
     try:
         with FaultyMetastore(metastore.uri, SEED) as proxy:
-            writers = prepared_fleet(tmp_path, metastore, proxy, f"http://127.0.0.1:{port}")
+            writers = prepared_fleet(tmp_path, metastore, proxy, store.endpoint, f"http://127.0.0.1:{port}")
             say("the tables are there; the faults begin")
             reader = Reader(metastore.uri)
             proxy.troubled = True
@@ -189,18 +190,18 @@ def test_writes_under_faults(tmp_path, capsys):
             shutil.rmtree(f"{place}-postgres")
 
 
-def prepared_fleet(folder, metastore, proxy, endpoint):
+def prepared_fleet(folder, metastore, proxy, endpoint, faulty_endpoint):
     """The tables, made by a first session whose classes are archived, so that the 100 that follow start in half the time."""
     with checker.Metastore(metastore.uri) as client:
         client.create_database(ttypes.Database(name=DB, locationUri=f"s3a://lake/{DB}"))
     archive = folder / "classes.jsa"
 
-    def fleet(writers, option):
+    def fleet(writers, option, endpoint):
         settings = folder / f"{option}.json"
         settings.write_text(json.dumps(session(endpoint, **ours(proxy.uri, [f"-XX:{option}={archive}"]))))
         return Fleet(writers, folder, settings)
 
-    first = fleet(1, "ArchiveClassesAtExit")
+    first = fleet(1, "ArchiveClassesAtExit", endpoint)
     (writer,) = first.writers
     for table, (columns, partitioned) in TABLES.items():
         ops = [{"kind": "create", "columns": columns}]
@@ -211,7 +212,7 @@ def prepared_fleet(folder, metastore, proxy, endpoint):
         assert writer.do({**op, "attempt": f"{number}.1"}) == "done", op
     writer.end()
     assert archive.exists(), "the JVM archived no classes"
-    return fleet(WRITERS, "SharedArchiveFile")
+    return fleet(WRITERS, "SharedArchiveFile", faulty_endpoint)
 
 
 def under_faults(writers, metastore, say):
