@@ -74,6 +74,16 @@ class OthersSuite extends LakeSuite {
     assertEquals(seen(table), rows + Row(30, 3))
   }
 
+  test("a partition that others dropped is not there to be dropped, and history says that they did it") {
+    val table = create()
+    stock.sql(s"ALTER TABLE $table DROP PARTITION (p = 2)")
+    val refused = intercept[SfBatchException](sql(s"ALTER TABLE $table DROP PARTITION (p = 2)"))
+    assertEquals(refused.code, "SFBATCH_UNKNOWN_PARTITION")
+    sql(s"ALTER TABLE $table DROP IF EXISTS PARTITION (p = 2)")
+    val history = sql(s"CALL sfbatch.history('$table')").collect().map(r => r.getLong(0) -> r.getString(3)).toSeq
+    assertEquals(history.head, 3L -> "external")
+  }
+
   test("replaceWhere empties partitions that others added, too") {
     val table = create()
     stock.sql(s"INSERT INTO $table PARTITION (p = 9) VALUES (9)")
