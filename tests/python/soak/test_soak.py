@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -66,8 +65,6 @@ def test_nothing_grows(tmp_path, capsys):
         if session:
             session.stop()
         metastore.close()
-        shutil.rmtree(place)
-        shutil.rmtree(f"{place}-postgres")
 
 
 def day(number):
