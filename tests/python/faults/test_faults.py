@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import checker
@@ -273,7 +274,7 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
     s3_requests = json.loads((folder / "s3_faults.json").read_text())
     found += too_little(writers, said, reader, restarts, proxy.met, s3_requests)
     report = {
-        "spark": installed_spark().version, "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(under_faults), "kills": writers.kills,
+        "spark": installed_spark().version, "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "metastore": "Hive 2.3.9 on PostgreSQL", "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(under_faults), "kills": writers.kills,
         "metastore_restarts": restarts, "outcomes": dict(said.most_common()), "spark_errors": dict(others.most_common(12)), "tables": tables,
         "states_seen_by_readers": reads, "of_which_by_a_late_call": explained["late"], "of_which_by_an_overtaken_writer": explained["overtaken"], "median_s": round(statistics.median(writers.took_s), 2),
         "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": sum(late for *_, late in proxy.changes),

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import checker
@@ -167,7 +168,13 @@ def compared(samples):
     fifth = len(samples) // 5
     ends = {"first": samples[:fifth], "last": samples[-fifth:]}
     report, grown = (
-        {"spark": installed_spark().version, "minutes": MINUTES, "partitions": PARTITIONS, "statements": len(samples)},
+        {
+            "spark": installed_spark().version,
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "minutes": MINUTES,
+            "partitions": PARTITIONS,
+            "statements": len(samples),
+        },
         [],
     )
     values = {name: defaultdict(list) for name in ends}
