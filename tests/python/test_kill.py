@@ -255,7 +255,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
         spark = number % 4 == 3
         before = doings.acknowledged
         # Some while they finish what the one before left, or at their first write; others in the midst of writing.
-        wanted = dice.choice([0, 0, 1, 2, 3])
+        wanted = [3, 0, 2, 1][(number + number // 4) % 4]
         moment = dice.uniform(0, 1 if wanted else 4)
         if spark:
             driver = run_driver.start(SPARK_DRIVER, arguments=[db, str(doings.tried + 1)])
@@ -295,7 +295,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     days = {day for table, day, _ in stock_spark.sql(query) if table == "parts"}
     assert days >= {f"new{k:06d}" for k in doings.parts}, "an acknowledged partition is gone"
     found = _write_report(report, reads[0], doings.acknowledged, root)
-    assert len(doings.parts) >= KILLS / 3 and len(doings.whole) >= KILLS / 3, (
+    assert doings.parts and doings.whole and doings.acknowledged >= KILLS, (
         "these drivers were killed before they did anything"
     )
     assert KILLS < 100 or found["versions_left_unfinished"] > KILLS / 20, (
