@@ -108,6 +108,7 @@ print("over", flush=True)
 """
 
 
+@on_one_spark
 def test_jobs_on_one_root_at_once_in_two_drivers_lose_no_file_and_keep_none_of_failed_tasks(
     db, spark, stock_spark, run_driver
 ):

@@ -229,7 +229,7 @@ def whole_or_not_at_all(rows, doings):
     return shown, set(twice)
 
 
-KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
 
 
 @on_one_spark
@@ -283,7 +283,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
         state = {name: _tail(path) for name, path in root.items()}
         report.append({"kill": number + 1, "driver": "spark" if spark else "light", "after_s": round(moment, 3), "after_writes": wanted, "acknowledged": acknowledged, **state})  # fmt: skip
         with capsys.disabled():
-            if KILLS > 12 and number % 10 == 9:
+            if KILLS > 8 and number % 10 == 9:
                 print(f"{number + 1} kills, {reads[0]} whole reads", flush=True)
         doings.tried += 1
     ended.set()

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from writer import on_one_spark
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 #: What each must have printed when it is through.
@@ -20,6 +21,7 @@ PRINTED = {
 }
 
 
+@on_one_spark
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, metastore, tmp_path, monkeypatch):

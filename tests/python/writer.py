@@ -52,7 +52,7 @@ class Refusal(Exception):  # noqa: N818
         self.code = found[1] if found else message[:300]
 
 
-#: The protocol is the same code on both Sparks, and these tests are slow.
+#: What they test is the same code on both Sparks, and they are slow.
 on_one_spark = pytest.mark.skipif(installed_spark().line != "3.5", reason="slow; runs on Spark 3.5 only")
 
 

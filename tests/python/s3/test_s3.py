@@ -11,7 +11,10 @@ from s3_server import S3Server
 from sfbatch.installed import installed_spark
 from sfbatch.spark import CATALOG, EXTENSION, jar_path
 from stock import StockSpark
+from writer import on_one_spark
 
+#: The formats are Spark's; which file systems they meet is the same for all.
+FORMATS = ["parquet", pytest.param("orc", marks=on_one_spark), pytest.param("text", marks=on_one_spark)]
 JARS = Path(__file__).parents[3] / "build" / f"s3-{installed_spark().line}.classpath"
 
 
@@ -103,7 +106,7 @@ def test_written_rewritten_appended_rolled_back_and_read_by_a_stock_session(s3, 
     assert left == []
 
 
-@pytest.mark.parametrize("form", ["parquet", "orc", "text"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_declared_partition_without_rows_is_empty_for_a_stock_session(ours, stock, form):
     ours.sql("CREATE DATABASE IF NOT EXISTS emptied LOCATION 's3a://lake/emptied'")
     table = f"emptied.{form}"
@@ -116,7 +119,7 @@ def test_a_declared_partition_without_rows_is_empty_for_a_stock_session(ours, st
     assert stock.sql(f"SELECT count(*) FROM {table}") == [[0]]
 
 
-@pytest.mark.parametrize("form", ["parquet", "orc", "text"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_an_unpartitioned_table_is_switched_as_a_whole(ours, stock, form):
     ours.sql("CREATE DATABASE IF NOT EXISTS whole LOCATION 's3a://lake/whole'")
     ours.sql(f"CREATE TABLE whole.{form} (id INT, item STRING) USING sfbatch OPTIONS (format '{form}')")
@@ -150,6 +153,7 @@ def test_a_create_whose_answer_was_lost_or_that_met_a_conflict_is_its_creators(s
     assert s3.faults["PUT", f"/lake/{key}"] == []
 
 
+@on_one_spark
 def test_a_commit_whose_answer_was_lost_is_one_version(s3, ours, stock):
     ours.sql("CREATE DATABASE lost LOCATION 's3a://lake/lost'")
     ours.sql("CREATE TABLE lost.t (id INT) USING sfbatch")
@@ -161,6 +165,7 @@ def test_a_commit_whose_answer_was_lost_is_one_version(s3, ours, stock):
     assert [row[0] for row in ours.sql("CALL sfbatch.history('lost.t')")] == [3, 2, 1]
 
 
+@on_one_spark
 def test_a_commit_of_which_nobody_may_see_whose_it_is_is_not_called_failed(s3, ours, stock):
     ours.sql("CREATE DATABASE hidden LOCATION 's3a://lake/hidden'")
     ours.sql("CREATE TABLE hidden.t (id INT) USING sfbatch")
