@@ -308,7 +308,7 @@ class Batch:
 
     @staticmethod
     def _text(folder):
-        return "".join(file.read_text() for file in sorted(folder.iterdir()) if not file.name.startswith("_"))
+        return "".join(file.read_text() for file in sorted(folder.iterdir()) if not file.name.startswith(("_", ".")))
 
 
 def wait_for(condition, timeout_s=60, writer=None):
