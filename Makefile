@@ -81,7 +81,7 @@ test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)
 	.venv/jobs/bin/python -m pytest -n 2 --dist loadfile -c tests/python/jobs/pytest.ini tests/python/jobs $(PYTEST)
 
-test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metastores ## 200 kills of a driver; 1,000 writes by 8 writers, 100 killed, while S3 and the metastore fail (an hour)
+test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metastores ## 200 kills of a driver; 1,000 writes by 8 writers, 100 killed, while S3 and the metastore fail (an hour and a half)
 	$(call say,200 kills at random moments)
 	cd tests/python
 	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-200} ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini test_kill.py -k random_moments -s $(PYTEST)

@@ -69,7 +69,8 @@ def _lines(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]]) 
     if results["smoke"]:
         lines += ["**A smoke run: the numbers mean nothing.**", ""]
     lines += ["![seconds by task and contender](report.png)", ""]
-    lines += [f"**{results['titles'][name]} failed** ({why})." for name, why in results.get("failed", {}).items()]
+    for name, why in results.get("failed", {}).items():
+        lines += [f"**{results['titles'][name]} failed** ({why}).", ""]
     lines += _aims(results, seconds)
     for task, of in seconds.items():
         lines += _table(TASKS[task].format(many=results["many"]), results["titles"], of)

@@ -17,8 +17,8 @@ SOURCES = "\n".join(
 )
 
 
-def snippets(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def snippets(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def rows(heading, text=README):
@@ -89,6 +89,20 @@ def test_python_snippets_run(spark, default_tables):
     assert {(row.version, row.partition) for row in rows} == {
         (1, None), (2, "day=20161001"), (2, "day=20161002"), (3, "day=20161002"),
     }  # fmt: skip
+
+
+def test_the_recovery_of_all_tables_of_a_database_says_what_it_finished(spark, default_tables, capsys):
+    spark.sql("CREATE TABLE default.well (id INT) USING sfbatch")
+    spark.sql("CREATE TABLE default.of_others (id INT) USING parquet")
+    spark.sql("CREATE TABLE default.unfinished (id INT) USING sfbatch")
+    spark.sql("INSERT INTO default.unfinished VALUES (1)")
+    properties = {row.key: row.value for row in spark.sql("SHOW TBLPROPERTIES default.unfinished").collect()}
+    # As if the driver had died right before its mark.
+    Path(properties["sfbatch.root"].removeprefix("file:"), "_sfbatch/journal/00000000/000000000002.done").unlink()
+    (snippet,) = snippets("python", (ROOT / "docs/operations.md").read_text())
+    exec(compile(snippet.replace("sales", "default"), "operations.md", "exec"), {"spark": spark})
+    assert capsys.readouterr().out == "default.unfinished finished 2 None\n"
+    spark.sql("DROP TABLE default.of_others")  # nothing of ours to check
 
 
 def test_sql_snippets_run(spark, stock_spark, default_tables):
