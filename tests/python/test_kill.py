@@ -249,6 +249,8 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
             try:
                 whole_or_not_at_all(stock_spark.sql(query), doings)
             except AssertionError:
+                if "SFBATCH_TEST_METASTORE" in os.environ:
+                    raise
                 # Derby has no snapshots: one request that meets a switch may show both sides (README). The next one does not.
                 torn[0] += 1
                 whole_or_not_at_all(stock_spark.sql(query), doings)
