@@ -8,6 +8,7 @@ ThisBuild / scalaVersion := "2.12.18"
 val sparkFor = Map("2.12" -> "3.5.6", "2.13" -> "4.0.2")
 val sparkVersion = Def.setting(sparkFor(scalaBinaryVersion.value))
 val hadoopFor = Map("3.5" -> "3.3.4", "4.0" -> "3.4.1", "4.1" -> "3.4.2") // Spark's own
+val cloudFor = Map("3.5" -> "3.5.7", "4.0" -> "4.0.2", "4.1" -> "4.1.2") // there is no 3.5.6
 val sparkBinary = Def.setting(sparkVersion.value.split('.').take(2).mkString("."))
 val sparkRun = Def.setting(sys.env.getOrElse("RUN_SPARK", sparkBinary.value)) // of the tests' parts: `RUN_SPARK=4.1`
 
@@ -59,11 +60,16 @@ lazy val sfbatch = (project in file("."))
     ).map(p => s"--add-opens=$p=ALL-UNNAMED") :+ "-Djdk.reflect.useDirectMethodHandle=false"
   )
 
-/** hadoop-aws and its AWS SDK (280 and 558 MB), for the tests against an S3 server alone; nothing is compiled against
-  * them.
+/** hadoop-aws and its AWS SDK (280 and 558 MB), and Spark's side of S3A's committers for the bare writes, for the tests
+  * against an S3 server alone; nothing is compiled against them.
   */
 lazy val s3 = (project in file("build/s3")).settings(
-  libraryDependencies += "org.apache.hadoop" % "hadoop-aws" % hadoopFor(sparkRun.value),
+  libraryDependencies ++= Seq(
+    "org.apache.hadoop" % "hadoop-aws" % hadoopFor(sparkRun.value),
+    "org.apache.spark" % s"spark-hadoop-cloud_${if (sparkRun.value == "3.5") "2.12" else "2.13"}" % cloudFor(
+      sparkRun.value
+    ) intransitive ()
+  ),
   autoScalaLibrary := false,
   TaskKey[Unit]("classPath", "writes build/s3-<Spark version>.classpath") := IO.write(
     baseDirectory.value.getParentFile / s"s3-${sparkRun.value}.classpath",

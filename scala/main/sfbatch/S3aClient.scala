@@ -1,13 +1,15 @@
 package sfbatch
 
-import java.io.{ByteArrayInputStream, InputStream}
-import java.lang.reflect.{InvocationTargetException, Modifier}
+import java.io.{ByteArrayInputStream, IOException, InputStream}
+import java.lang.reflect.{InvocationTargetException, Method, Modifier, Proxy}
+import java.util.concurrent.atomic.AtomicInteger
 import java.util.{Collections, WeakHashMap}
 import org.apache.commons.lang3.ClassUtils
 import org.apache.commons.lang3.reflect.MethodUtils
 import org.apache.hadoop.fs.FileSystem
 import org.apache.hadoop.util.VersionInfo
 import scala.collection.JavaConverters._
+import scala.util.control.NonFatal
 
 /** What S3A has no call for, sent by the client S3A holds and made by its request factory, so that encryption, ACL and
   * access point are the file system's own.
@@ -22,6 +24,17 @@ private[sfbatch] trait S3aClient {
 
   /** One `GET`; S3A asks `HEAD` before it. Throws what the SDK throws. */
   def get(key: String): Array[Byte]
+
+  /** Where the client or each request brings a key, an upload of copied parts would lose it. */
+  def copiesKeepEncryption: Boolean
+
+  /** The ID of a multipart upload, which nobody sees before it is closed. */
+  def openUpload(key: String): String
+
+  /** `UploadPartCopy` of these bytes; what the SDK wants to close the upload with. Throws what the SDK throws. */
+  def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef
+  def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit
+  def abortUpload(key: String, upload: String): Unit
 }
 
 private[sfbatch] object S3aClient {
@@ -50,10 +63,29 @@ private[sfbatch] object S3aClient {
     }
   }
 
+  /** Whether the SDK had sent the request before, so that an earlier one may be carried out yet, whatever `e` says. */
+  def sentBefore(e: Throwable): Boolean =
+    e.getSuppressed.nonEmpty // one for each earlier try: so the SDK v2, and OfSdk1
+
+  /** What is the same on both: S3A's own helper for the committers' uploads, with S3A's own retries. */
+  private abstract class Uploads(fs: FileSystem) extends S3aClient {
+    protected val client: AnyRef
+    protected val factory: AnyRef = call(fs, "getRequestFactory")
+    protected val bucket: String = String.valueOf(call(fs, "getBucket"))
+    protected def helper: AnyRef = call(fs, "getWriteOperationHelper")
+
+    def copiesKeepEncryption: Boolean = {
+      val algorithm = String.valueOf(call(factory, "getServerSideEncryptionAlgorithm")).toUpperCase
+      !algorithm.startsWith("CSE") && !algorithm.startsWith("SSE_C") && !algorithm.startsWith("SSE-C")
+    }
+    def abortUpload(key: String, upload: String): Unit = { call(helper, "abortMultipartCommit", key, upload); () }
+
+    protected def sdk(name: String): Class[_] = Class.forName(name, true, client.getClass.getClassLoader)
+  }
+
   /** Hadoop 3.4, AWS SDK v2. */
-  private final class OfSdk2(fs: FileSystem) extends S3aClient {
-    private val client = call(call(fs, "getS3AInternals"), "getAmazonS3Client", "sfbatch")
-    private val factory = call(fs, "getRequestFactory")
+  private final class OfSdk2(fs: FileSystem) extends Uploads(fs) {
+    protected val client = call(call(fs, "getS3AInternals"), "getAmazonS3Client", "sfbatch")
 
     def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit = {
       val isDirectory = Boolean.box(key.endsWith("/"))
@@ -75,18 +107,39 @@ private[sfbatch] object S3aClient {
       call(answer, "asByteArray").asInstanceOf[Array[Byte]]
     }
 
-    private def static(name: String, method: String, arguments: AnyRef*): AnyRef =
-      MethodUtils.invokeStaticMethod(
-        Class.forName(s"software.amazon.awssdk.$name", true, client.getClass.getClassLoader),
-        method,
-        arguments: _*
+    def openUpload(key: String): String = {
+      val options = MethodUtils.invokeStaticMethod(
+        Class.forName("org.apache.hadoop.fs.s3a.impl.PutObjectOptions", true, fs.getClass.getClassLoader),
+        "keepingDirs"
       )
+      String.valueOf(call(helper, "initiateMultiPartUpload", key, options))
+    }
+
+    def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef = {
+      val request = static("services.s3.model.UploadPartCopyRequest", "builder")
+      Seq("sourceBucket" -> bucket, "sourceKey" -> source, "destinationBucket" -> bucket, "destinationKey" -> target)
+        .foreach { case (method, value) => call(request, method, value) }
+      call(request, "uploadId", upload)
+      call(request, "partNumber", Int.box(number))
+      call(request, "copySourceRange", s"bytes=$first-$last")
+      val answer = call(client, "uploadPartCopy", call(request, "build"))
+      val part = static("services.s3.model.CompletedPart", "builder")
+      call(part, "partNumber", Int.box(number))
+      call(part, "eTag", call(call(answer, "copyPartResult"), "eTag"))
+      call(part, "build")
+    }
+
+    def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit = {
+      call(helper, "commitUpload", key, upload, parts.asJava, Long.box(bytes)); ()
+    }
+
+    private def static(name: String, method: String, arguments: AnyRef*): AnyRef =
+      MethodUtils.invokeStaticMethod(sdk(s"software.amazon.awssdk.$name"), method, arguments: _*)
   }
 
   /** Hadoop 3.3.4, AWS SDK v1. */
-  private final class OfSdk1(fs: FileSystem) extends S3aClient {
-    private val client = call(fs, "getAmazonS3ClientForTesting", "sfbatch")
-    private val factory = call(fs, "getRequestFactory")
+  private final class OfSdk1(fs: FileSystem) extends Uploads(fs) {
+    protected val client = call(fs, "getAmazonS3ClientForTesting", "sfbatch")
 
     def putIfAbsent(key: String, bytes: Array[Byte], metadata: (String, String)): Unit = {
       val described = call(factory, "newObjectMetadata", Long.box(bytes.length.toLong))
@@ -94,9 +147,55 @@ private[sfbatch] object S3aClient {
       if (key.endsWith("/")) call(described, "setContentType", "application/x-directory")
       val request = call(factory, "newPutObjectRequest", key, described, new ByteArrayInputStream(bytes))
       call(request, "putCustomRequestHeader", Header, Any)
-      call(client, "putObject", request)
-      ()
+      val retries = new AtomicInteger
+      call(request, "setGeneralProgressListener", counting(retries))
+      try { call(client, "putObject", request); () }
+      catch {
+        case NonFatal(e) =>
+          if (retries.get > 0) e.addSuppressed(new IOException(s"sent ${retries.get + 1} times"))
+          throw e
+      }
     }
+
+    def openUpload(key: String): String = String.valueOf(call(helper, "initiateMultiPartUpload", key))
+
+    def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef = {
+      val request =
+        sdk("com.amazonaws.services.s3.model.CopyPartRequest").getConstructor().newInstance().asInstanceOf[AnyRef]
+      Seq(
+        "setSourceBucketName" -> bucket,
+        "setSourceKey" -> source,
+        "setDestinationBucketName" -> bucket,
+        "setDestinationKey" -> target,
+        "setUploadId" -> upload,
+        "setPartNumber" -> Int.box(number),
+        "setFirstByte" -> Long.box(first),
+        "setLastByte" -> Long.box(last)
+      ).foreach { case (method, value) => call(request, method, value) }
+      call(call(client, "copyPart", request), "getPartETag")
+    }
+
+    def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit = {
+      call(helper, "commitUpload", key, upload, parts.asJava, Long.box(bytes), null); ()
+    }
+
+    /** A listener of the SDK's, which is told of a retry in the thread that makes it. */
+    private def counting(retries: AtomicInteger): AnyRef =
+      Proxy.newProxyInstance(
+        client.getClass.getClassLoader,
+        Array("ProgressListener", "DeliveryMode").map(name => sdk(s"com.amazonaws.event.$name")),
+        (self: Any, method: Method, arguments: Array[AnyRef]) =>
+          method.getName match {
+            case "progressChanged" =>
+              if (String.valueOf(call(arguments(0), "getEventType")) == "CLIENT_REQUEST_RETRY_EVENT")
+                retries.incrementAndGet()
+              null
+            case "isSyncCallSafe" => Boolean.box(true)
+            case "equals" => Boolean.box(self.asInstanceOf[AnyRef] eq arguments(0))
+            case "hashCode" => Int.box(System.identityHashCode(self))
+            case _ => "sfbatch's count of retries"
+          }
+      )
 
     def get(key: String): Array[Byte] = {
       val answer = call(client, "getObject", call(factory, "newGetObjectRequest", key))

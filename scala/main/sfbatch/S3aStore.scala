@@ -46,15 +46,16 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
 
   private def put(path: Path, key: String, bytes: Array[Byte]): Boolean = {
     val nonce = UUID.randomUUID().toString
+    def open(e: Throwable, status: Option[Int]) = status.forall(unclear) || S3aClient.sentBefore(e)
     @tailrec def attempt(number: Int, unanswered: Boolean): Boolean =
       answer(client.putIfAbsent(key, bytes, Nonce -> nonce)) match {
         case Right(_) => true
         case Left((_, Some(412))) => holds(path, nonce)
         case Left((e, Some(501))) => throw Store.unsupported(s"${fs.getUri}: ${e.getMessage}", e)
-        case Left((_, status)) if number < Attempts && status.forall(passing) =>
+        case Left((e, status)) if number < Attempts && status.forall(passing) =>
           pause(number)
-          attempt(number + 1, unanswered || status.forall(unclear))
-        case Left((e, status)) if unanswered || status.forall(unclear) => throw new NoAnswer(e.getMessage, e)
+          attempt(number + 1, unanswered || open(e, status))
+        case Left((e, status)) if unanswered || open(e, status) => throw new NoAnswer(e.getMessage, e)
         case Left((e, status)) => throw failed(path, e, status)
       }
     attempt(1, unanswered = false)
@@ -83,19 +84,10 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
       case NonFatal(e) => Left(e -> S3aClient.status(e))
     }
 
-  private def pause(number: Int): Unit = Thread.sleep((50L << number) + Random.nextInt(100))
-
   /** Somebody has the name. Where it cannot be seen who, it may be us. */
   private def holds(path: Path, nonce: String): Boolean =
     try Option(fs.getXAttr(path, s"header.$Nonce")).exists(bytes => new String(bytes, "UTF-8") == nonce)
     catch { case e: IOException => throw new NoAnswer(e.getMessage, e) }
-
-  private def failed(path: Path, e: Throwable, status: Option[Int]): IOException =
-    if (status.contains(403)) {
-      val denied = new AccessDeniedException(path.toString, null, e.getMessage)
-      denied.initCause(e)
-      denied
-    } else new IOException(e.getMessage, e)
 }
 
 private[sfbatch] object S3aStore {
@@ -107,7 +99,29 @@ private[sfbatch] object S3aStore {
   /** Worth another try: a conflict with a PUT under way (ConditionalRequestConflict), throttling, a server in trouble.
     * No status at all, that is no answer, is too.
     */
-  private def passing(status: Int): Boolean = status == 409 || status == 429 || unclear(status)
+  private def passing(status: Int): Boolean = status == 409 || status == 429 || (unclear(status) && status != 501)
+
+  private def pause(number: Int): Unit = Thread.sleep((50L << number) + Random.nextInt(100))
+
+  /** A request that may be sent twice, and is where another try is worth it. Throws what the SDK throws. */
+  def patiently[T](request: => T): T = {
+    def attempt(number: Int): T =
+      try request
+      catch {
+        case NonFatal(e) if number < Attempts && S3aClient.status(e).forall(passing) =>
+          pause(number)
+          attempt(number + 1)
+      }
+    attempt(1)
+  }
+
+  /** What Hadoop would throw. */
+  def failed(path: Path, e: Throwable, status: Option[Int]): IOException =
+    if (status.contains(403)) {
+      val denied = new AccessDeniedException(path.toString, null, e.getMessage)
+      denied.initCause(e)
+      denied
+    } else new IOException(e.getMessage, e)
 
   /** The object may be made all the same, by now or soon. */
   private def unclear(status: Int): Boolean = status >= 500

@@ -1,7 +1,5 @@
 package sfbatch
 
-import org.apache.hadoop.fs.Path
-
 /** A write that holds a claim: verifies what the tasks wrote (step 4), then publishes it. */
 private[sfbatch] final class TableWrite(
     val table: Table,
@@ -25,7 +23,6 @@ private[sfbatch] final class TableWrite(
       Step("written", table)
       verify(written)
       Step("verified", table)
-      withinOneRequest(written.size)
       val touched = written.map(_.values).toSet
       var latest = written
       def carried(state: Snapshot): Boolean = (decide(latest, state), carry) match {
@@ -79,14 +76,9 @@ private[sfbatch] final class TableWrite(
 
   /** A partition that others made where batches go: its readers would list old and new, for ever. */
   private def notWithin(written: Seq[Seq[String]], state: Snapshot): Unit = {
-    val made = state.partitions.toSeq.flatMap { case (v, s) =>
-      s.location.map(l => new Path(l).toUri.getPath -> v)
-    }.toMap
-    for {
-      values <- written if made.nonEmpty
-      above <- PartitionPath.above(table, values)
-      owner <- made.get(above)
-    } {
+    val made = state.partitions.iterator.flatMap { case (v, s) => s.location.map(PartitionPath.ofLocation(_) -> v) }
+    lazy val aboves = written.flatMap(PartitionPath.above(table, _)).toSet
+    made.find { case (path, _) => aboves(path) }.foreach { case (above, owner) =>
       val partition = PartitionPath.name(table.partitionColumns.map(_.name), owner)
       throw new SfBatchException(
         "SFBATCH_CONFLICT",
@@ -134,22 +126,8 @@ private[sfbatch] final class TableWrite(
     AtOnce.map(written)(check)
     ()
   }
-
-  /** One thrift message is 100 MiB; a version that needs more could not be shown in one step. */
-  private def withinOneRequest(partitions: Int): Unit = {
-    val perPartition = 1000L + table.root.toString.length + table.columns
-      .map(c => 30L + c.name.length + c.dataType.length + c.comment.fold(0)(_.length))
-      .sum
-    val most = TableWrite.MessageBytes / perPartition
-    if (partitions > most)
-      throw new SfBatchException(
-        "SFBATCH_TOO_MANY_PARTITIONS",
-        s"$partitions partitions of ${table.columns.size} columns in one write of $table: one metastore request carries about $most. Nothing was published; write in several steps."
-      )
-  }
 }
 
 private[sfbatch] object TableWrite {
   type Carry = Map[Seq[String], Option[Shown]] => Seq[Written]
-  val MessageBytes: Long = 95L * 1024 * 1024
 }

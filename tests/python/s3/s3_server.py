@@ -13,7 +13,12 @@ from werkzeug.serving import make_server
 logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
 
-REFUSALS = {"409": ("409 Conflict", "ConditionalRequestConflict"), "403": ("403 Forbidden", "AccessDenied")}
+REFUSALS = {
+    "409": ("409 Conflict", "ConditionalRequestConflict"),
+    "403": ("403 Forbidden", "AccessDenied"),
+    "501": ("501 Not Implemented", "NotImplemented"),
+    "busy": ("503 Slow Down", "SlowDown"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,11 @@ class S3Server:
     """`.endpoint`, `.requests`; bucket `deaf` never hears If-None-Match.
 
     `faults[("PUT", "/lake/key")] = ["409", "lost"]`: the first such request is answered 409, the second is done, but answered 503.
+    `copies`: the same for requests with a copy source, whatever their key.
     """
 
     def __init__(self, *buckets):
-        self.requests, self.faults = [], {}
+        self.requests, self.faults, self.copies = [], {}, []
         self._one_at_a_time = threading.Lock()  # moto looks whether the key is there, then writes: two may find it free
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
@@ -51,7 +57,7 @@ class S3Server:
         self.requests.append(Request(method, path, unquote(environ["QUERY_STRING"]), headers))
         if path.startswith("/deaf/"):
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        faults = self.faults.get((method, path))
+        faults = self.copies if "x-amz-copy-source" in headers else self.faults.get((method, path))
         fault = faults.pop(0) if faults else None
         if fault in REFUSALS:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from at_once import at_once
@@ -15,6 +16,12 @@ from writer import on_one_spark
 
 #: The formats are Spark's; which file systems they meet is the same for all.
 FORMATS = ["parquet", pytest.param("orc", marks=on_one_spark), pytest.param("text", marks=on_one_spark)]
+#: AWS SDK v1 sends keys of KMS by HTTPS only.
+SEALED = (
+    {"algorithm": "AES256"}
+    if installed_spark().line == "3.5"
+    else {"algorithm": "SSE-KMS", "key": "arn:aws:kms:us-east-1:111122223333:key/of-the-lake"}
+)
 JARS = Path(__file__).parents[3] / "build" / f"s3-{installed_spark().line}.classpath"
 
 
@@ -42,11 +49,18 @@ def new_session(s3, metastore, tmp_path_factory):
             "spark.hadoop.fs.s3a.access.key": "any",
             "spark.hadoop.fs.s3a.secret.key": "any",
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-            # AWS SDK v1 sends keys of KMS by HTTPS only.
-            "spark.hadoop.fs.s3a.bucket.sealed.encryption.algorithm": "AES256",
+            **{f"spark.hadoop.fs.s3a.bucket.sealed.encryption.{key}": value for key, value in SEALED.items()},
             "spark.hadoop.fs.s3a.bucket.plain.committer.magic.enabled": "false",
             "spark.hadoop.fs.s3a.bucket.inmemory.committer.magic.track.commits.in.memory.enabled": "true",
         }
+        if not ours:  # writes as Spark's documents say
+            cloud = "org.apache.spark.internal.io.cloud"
+            settings |= {
+                "spark.hadoop.fs.s3a.committer.name": "magic",
+                "spark.hadoop.fs.s3a.committer.magic.enabled": "true",
+                "spark.sql.sources.commitProtocolClass": f"{cloud}.PathOutputCommitProtocol",
+                "spark.sql.parquet.output.committer.class": f"{cloud}.BindingParquetOutputCommitter",
+            }
         if ours:
             settings |= {
                 "spark.jars": jar_path(),
@@ -101,7 +115,10 @@ def test_written_rewritten_appended_rolled_back_and_read_by_a_stock_session(s3, 
     assert ours.sql(f"CALL sfbatch.recover(table => '{table}')") == []
     kept = places(s3, "lake", "trip/events")
     assert sorted({place.split("/")[0] for place in kept}) == ["20161001", "20161002"]
-    assert [request for request in s3.requests if "x-amz-copy-source" in request.headers] == []
+    copies = [request for request in s3.requests if "x-amz-copy-source" in request.headers]
+    assert [re.search(r"trip/events/20161001/\d{14}/part-", r.path) is not None for r in copies] == [
+        True
+    ]  # the append's
     left = [key for key in s3.keys("lake", "trip/events/__magic") if not key.endswith("/")]
     assert left == []
 
@@ -129,6 +146,45 @@ def test_an_unpartitioned_table_is_switched_as_a_whole(ours, stock, form):
     assert stock.sql(f"SELECT * FROM whole.{form} ORDER BY id") == [[1, "a"], [2, "b"]]
     ours.sql(f"INSERT OVERWRITE whole.{form} SELECT 3, 'c' WHERE false")
     assert stock.sql(f"SELECT * FROM whole.{form}") == []
+
+
+def test_an_append_is_copied_by_the_store_and_no_byte_of_its_base_is_read(s3, ours, stock):
+    ours.sql("CREATE DATABASE onward LOCATION 's3a://lake/onward'")
+    ours.sql("CREATE TABLE onward.t (id BIGINT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    names = ["a b", "ü%2F+", "x=1&y"]
+    rows = ", ".join(f"({number}, '{name}')" for number, name in enumerate(names))
+    ours.sql(f"INSERT INTO onward.t VALUES {rows}")
+    base = [key for key in s3.keys("lake", "onward/t") if "/part-" in key]
+    since = len(s3.requests)
+    ours.sql(f"INSERT INTO onward.t VALUES {rows}")
+    requests = s3.requests[since:]
+    copied = [unquote(r.headers["x-amz-copy-source"]).lstrip("/") for r in requests if "x-amz-copy-source" in r.headers]
+    assert sorted(copied) == sorted(f"lake/{key}" for key in base)
+    assert all("uploadId=" in r.query for r in requests if "x-amz-copy-source" in r.headers)
+    assert [r for r in requests if r.method == "GET" and r.path.removeprefix("/lake/") in base] == []
+    assert stock.sql("SELECT id, day, count(*) FROM onward.t GROUP BY 1, 2 ORDER BY 1") == [
+        [number, name, 2] for number, name in enumerate(names)
+    ]
+    assert s3.client.list_multipart_uploads(Bucket="lake", Prefix="onward/").get("Uploads", []) == []
+
+
+@on_one_spark
+def test_an_append_whose_copies_fail_publishes_nothing_and_leaves_no_upload(s3, ours, stock):
+    ours.sql("CREATE DATABASE halted LOCATION 's3a://lake/halted'")
+    ours.sql("CREATE TABLE halted.t (id BIGINT, day STRING) USING sfbatch PARTITIONED BY (day)")
+    ours.sql("INSERT INTO halted.t VALUES (1, 'a'), (2, 'b')")
+    s3.copies = ["busy", "403"]
+    with pytest.raises(RuntimeError, match="SFBATCH_NO_PERMISSION.*cannot copy 2 files"):
+        ours.sql("INSERT INTO halted.t VALUES (1, 'a'), (2, 'b')")
+    assert s3.copies == []
+    assert stock.sql("SELECT * FROM halted.t ORDER BY id") == [[1, "a"], [2, "b"]]
+    assert s3.client.list_multipart_uploads(Bucket="lake", Prefix="halted/").get("Uploads", []) == []
+    s3.copies = ["501"]  # a store that has no such request: Spark's tasks copy
+    base, since = {f"/lake/{key}" for key in s3.keys("lake", "halted/t") if "/part-" in key}, len(s3.requests)
+    ours.sql("INSERT INTO halted.t VALUES (1, 'a'), (2, 'b')")
+    assert s3.copies == []
+    assert len({r.path for r in s3.requests[since:] if r.method == "GET"} & base) == 2
+    assert stock.sql("SELECT id, count(*) FROM halted.t GROUP BY 1 ORDER BY 1") == [[1, 2], [2, 2]]
 
 
 CREATE = """
@@ -178,16 +234,36 @@ def test_a_commit_of_which_nobody_may_see_whose_it_is_is_not_called_failed(s3, o
     assert stock.sql("SELECT * FROM hidden.t ORDER BY id") == [[1], [2]]
 
 
+def test_a_commit_that_was_sent_again_and_then_denied_is_not_called_failed(s3, ours):
+    ours.sql("CREATE DATABASE expired LOCATION 's3a://lake/expired'")
+    ours.sql("CREATE TABLE expired.t (id INT) USING sfbatch")
+    commit = "/lake/expired/t/_sfbatch/journal/00000000/000000000002.json.gz"
+    s3.faults["PUT", commit] = ["403"]
+    with pytest.raises(RuntimeError, match="SFBATCH_NO_PERMISSION"):
+        ours.sql("INSERT INTO expired.t VALUES (1)")
+    s3.faults["PUT", commit] = ["busy", "403"]  # of the first, nobody knows whether it will be carried out
+    with pytest.raises(RuntimeError, match="SFBATCH_PUBLISH_UNCLEAR.*version 2"):
+        ours.sql("INSERT INTO expired.t VALUES (2)")
+
+
 def test_the_journal_is_encrypted_as_the_bucket_asks(s3, ours, stock):
     ours.sql("CREATE DATABASE sealed LOCATION 's3a://sealed/db'")
     ours.sql("CREATE TABLE sealed.t (id INT) USING sfbatch")
     ours.sql("INSERT INTO sealed.t VALUES (1)")
-    assert stock.sql("SELECT * FROM sealed.t") == [[1]]
-    puts = [r for r in s3.requests if r.method == "PUT" and "/_sfbatch/" in r.path and r.path.startswith("/sealed/")]
-    assert any(request.path.endswith("000000000002.json.gz") for request in puts)
-    for request in puts:
-        assert request.headers["if-none-match"] == "*", request
-        assert request.headers["x-amz-server-side-encryption"] == "AES256", request
+    ours.sql("INSERT INTO sealed.t VALUES (2)")
+    assert stock.sql("SELECT * FROM sealed.t ORDER BY id") == [[1], [2]]
+    made = [r for r in s3.requests if r.path.startswith("/sealed/") and "partNumber" not in r.query]
+    puts = [r for r in made if r.method == "PUT" and "/_sfbatch/" in r.path]
+    uploads = [r for r in made if r.method == "POST" and "uploads" in r.query]
+    assert any(request.path.endswith("000000000003.json.gz") for request in puts)
+    assert len(uploads) == 3  # the two inserts' files, and the first one's copied forward
+    assert {request.headers["if-none-match"] for request in puts} == {"*"}
+    for request in puts + uploads:
+        if "key" in SEALED:
+            assert request.headers["x-amz-server-side-encryption"] == "aws:kms", request
+            assert request.headers["x-amz-server-side-encryption-aws-kms-key-id"] == SEALED["key"], request
+        else:
+            assert request.headers["x-amz-server-side-encryption"] == "AES256", request
 
 
 def test_two_drivers_at_once_on_one_root_lose_nothing(ours, stock, new_session):
@@ -229,6 +305,28 @@ def test_what_a_publish_asks_of_s3_does_not_grow(s3, ours):
             assert asked(verified) == {"LIST": 3}
             totals.add(len(requests))
     assert len(totals) == 1, totals
+
+
+@on_one_spark
+def test_a_publish_asks_for_little_more_than_bare_files_do(s3, ours, stock):
+    ours.sql("CREATE DATABASE beyond LOCATION 's3a://lake/beyond'")
+    for partitions in (1, 12):
+        ours.sql(f"CREATE TABLE beyond.t{partitions} (id BIGINT, day STRING) USING sfbatch PARTITIONED BY (day)")
+        rows = f"SELECT id, CAST(id % {partitions} AS STRING) AS day FROM range(0, 24, 1, 1)"
+        asked_for = {}
+        for turn in range(2):
+            time.sleep(1)  # or it looks for a free batch ID
+            since = len(s3.requests)
+            ours.sql(f"INSERT OVERWRITE beyond.t{partitions} {rows}")
+            asked_for["sfbatch"] = s3.requests[since:]
+            since = len(s3.requests)
+            stock.run(f"spark.sql({rows!r}).write.partitionBy('day').parquet('s3a://lake/bare/{partitions}/{turn}')")
+            asked_for["bare"] = s3.requests[since:]
+        counts = {who: asked(requests) for who, requests in asked_for.items()}
+        print(partitions, {who: (sum(of.values()), dict(of)) for who, of in counts.items()})
+        assert counts["bare"]["POST"] >= 2 * partitions  # by multipart uploads, as ours
+        more = sum(counts["sfbatch"].values()) - sum(counts["bare"].values())
+        assert more <= 10 + 2 * partitions, counts
 
 
 def test_a_write_of_another_table_looks_for_ours_once(s3, ours):

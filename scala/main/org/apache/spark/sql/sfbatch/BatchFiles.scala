@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionPath, SfBatchException, Table}
+import _root_.sfbatch.{BatchId, PartitionPath, S3aCopies, SfBatchException, Store, Table}
 import java.io.FileNotFoundException
 import java.util.{Date, UUID}
 import org.apache.hadoop.conf.Configuration
@@ -19,7 +19,7 @@ import org.apache.spark.util.SerializableConfiguration
   * originals.
   */
 final class BatchFiles(session: Session, table: Table, conf: Configuration) {
-  import BatchFiles.{Copied, Existing}
+  import BatchFiles.Existing
 
   /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing.
     *
@@ -53,28 +53,41 @@ final class BatchFiles(session: Session, table: Table, conf: Configuration) {
       Existing(f.values, new Path(PartitionPath.batch(table, f.values, batchId), f.name).toString, f.bytes)
     )
 
-  /** Copies by Spark tasks, through the same committer as every other file of a batch. */
-  def copy(files: Seq[Existing], batchId: BatchId): Seq[Copied] =
-    if (files.isEmpty) Nil
-    else {
+  /** S3 copies within a bucket itself; everything else Spark tasks do, through the same committer as every other file
+    * of a batch.
+    */
+  def copy(files: Seq[Existing], batchId: BatchId): Unit = {
+    val (within, through) = copies.fold((Seq.empty[Existing], files)) { s3 =>
+      files.partition(f => s3.canCopy(new Path(f.path), f.bytes))
+    }
+    val done = within.isEmpty || copies.get.copy(within.map { file =>
+      val source = new Path(file.path)
+      val batch = PartitionPath.batch(table, file.values, batchId)
+      S3aCopies.OneFile(source, new Path(batch, source.getName), file.bytes)
+    })
+    copyByTasks(if (done) through else files, batchId)
+  }
+
+  private lazy val copies: Option[S3aCopies] =
+    Some(table.root.getFileSystem(conf)).filter(Store.isS3a).map(new S3aCopies(_))
+
+  private def copyByTasks(files: Seq[Existing], batchId: BatchId): Unit =
+    if (files.nonEmpty) {
       val jobConf = new Configuration(conf)
       BatchCommitProtocol.configure(jobConf, table.root, batchId)
       val job = Job.getInstance(jobConf)
       FileOutputFormat.setOutputPath(job, table.root)
       val protocol = BatchCommitProtocol(table, batchId, UUID.randomUUID.toString)
       protocol.setupJob(job)
-      try {
-        val commits = run(files, protocol, job.getConfiguration)
-        protocol.commitJob(job, commits.map(_._1))
-        commits.flatMap(_._2)
-      } catch { case failure: Throwable => protocol.abortJob(job); throw failure }
+      try protocol.commitJob(job, run(files, protocol, job.getConfiguration))
+      catch { case failure: Throwable => protocol.abortJob(job); throw failure }
     }
 
   private def run(
       files: Seq[Existing],
       protocol: BatchCommitProtocol,
       conf: Configuration
-  ): Seq[(TaskCommitMessage, Seq[Copied])] = {
+  ): Seq[TaskCommitMessage] = {
     val context = session.sparkContext
     val tasks = math.max(context.defaultParallelism.toLong, files.map(_.bytes).sum / BatchFiles.BytesPerTask)
     val serializable = new SerializableConfiguration(conf)
@@ -96,7 +109,6 @@ object BatchFiles {
   private val BytesPerTask = 256L << 20
 
   final case class Existing(values: Seq[String], path: String, bytes: Long)
-  final case class Copied(values: Seq[String], name: String, bytes: Long)
 
   private def existing(values: Seq[String], file: FileStatus): Existing =
     Existing(values, file.getPath.toString, file.getLen)
@@ -107,19 +119,18 @@ object BatchFiles {
       protocol: BatchCommitProtocol,
       conf: Configuration,
       tracker: String
-  ): (TaskCommitMessage, Seq[Copied]) = {
+  ): TaskCommitMessage = {
     val context = attempt(task, conf, tracker)
     protocol.setupTask(context)
     try {
-      val copied = files.map { file =>
+      files.foreach { file =>
         val source = new Path(file.path)
         val target = new Path(protocol.newFile(file.values, source.getName))
         val in = source.getFileSystem(conf).open(source)
         try IOUtils.copyBytes(in, target.getFileSystem(conf).create(target, false), 1 << 20, true)
         finally in.close()
-        Copied(file.values, source.getName, file.bytes)
       }
-      (protocol.commitTask(context), copied)
+      protocol.commitTask(context)
     } catch { case failure: Throwable => protocol.abortTask(context); throw failure }
   }
 
