@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sfbatch
+from at_once import Running
 from checker import Metastore
 from pymetastore.hive_metastore import ttypes
 from sfbatch import local_metastore
@@ -96,6 +97,43 @@ def test_an_exclusive_lock_excludes_until_it_is_unlocked(metastore):
         one.unlock(ttypes.UnlockRequest(first.lockid))
         assert two.check_lock(ttypes.CheckLockRequest(second.lockid)).state == ttypes.LockState.ACQUIRED
         two.unlock(ttypes.UnlockRequest(second.lockid))
+
+
+@on_one_spark
+def test_a_request_beside_a_switch_finds_all_partitions_before_it_or_all_after_it(metastore, db):
+    columns = [ttypes.FieldSchema("id", "int", "")]
+    serde = ttypes.SerDeInfo(serializationLib="org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe", parameters={})
+
+    def storage(name):
+        return ttypes.StorageDescriptor(
+            cols=columns, location=f"file:/nowhere/{name}", inputFormat="org.apache.hadoop.mapred.TextInputFormat",
+            outputFormat="org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat", serdeInfo=serde, bucketCols=[],
+            sortCols=[], parameters={},
+        )  # fmt: skip
+
+    def showing(name):
+        days = [f"{day:03d}" for day in reversed(range(60))]  # readers scan them in order
+        return [ttypes.Partition(values=[day], dbName=db, tableName="t", sd=storage(f"{name}/{day}"), parameters={}) for day in days]  # fmt: skip
+
+    with Metastore(metastore.uri) as writer, Metastore(metastore.uri) as reader:
+        writer.create_table(
+            ttypes.Table(
+                tableName="t",
+                dbName=db,
+                sd=storage("t"),
+                partitionKeys=[ttypes.FieldSchema("day", "string", "")],
+                parameters={"EXTERNAL": "TRUE"},
+                tableType="EXTERNAL_TABLE",
+            )
+        )
+        writer.add_partitions(showing("old"))
+        switching = Running(lambda: [writer.alter_partitions(db, "t", showing(n)) for n in ["new", "old"] * 5])
+        seen = []
+        while not switching.done:
+            seen.append({one.sd.location.split("/")[2] for one in reader.get_partitions(db, "t", -1)})
+        switching.result()
+    assert {"new"} in seen and {"old"} in seen
+    assert {"new", "old"} not in seen
 
 
 @on_one_spark

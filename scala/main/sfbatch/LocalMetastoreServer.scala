@@ -1,9 +1,11 @@
 package sfbatch
 
+import java.lang.reflect.{InvocationTargetException, Method, Proxy}
 import java.net.{InetAddress, InetSocketAddress, ServerSocket}
 import java.nio.file.{Files, Path}
 import java.sql.{Connection, SQLException}
 import java.time.Instant
+import java.util.concurrent.locks.ReentrantReadWriteLock
 import org.apache.hadoop.hive.conf.HiveConf
 import org.apache.hadoop.hive.metastore.{HiveMetaStore, RawStore, TServerSocketKeepAlive, TUGIBasedProcessor}
 import org.apache.hadoop.hive.metastore.HiveMetaStore.HMSHandler
@@ -36,7 +38,9 @@ private[sfbatch] object LocalMetastoreServer {
     Files.createDirectories(LocalMetastore.warehouse(home))
     val conf = configuration(home)
     prepare(conf)
-    val handler = HiveMetaStore.newRetryingHMSHandler(new HMSHandler("local metastore", conf, false), conf)
+    val handler = oneChangeAtATime(
+      HiveMetaStore.newRetryingHMSHandler(new HMSHandler("local metastore", conf, false), conf)
+    )
     val socket = bind(LocalMetastore.readState(home).map(_.port).getOrElse(0))
     val maxMessage = conf.getLongVar(HiveConf.ConfVars.METASTORESERVERMAXMESSAGESIZE)
     val server = new TThreadPoolServer(
@@ -81,6 +85,35 @@ private[sfbatch] object LocalMetastoreServer {
     }
   }
 
+  /** A request that changes a table runs while no other request reads or changes one. Derby has no snapshots: one that
+    * read beside a switch found some partitions before it and some after it. The requests of the lock API never wait
+    * here.
+    */
+  private def oneChangeAtATime(handler: ThriftHiveMetastore.Iface): ThriftHiveMetastore.Iface = {
+    val lock = new ReentrantReadWriteLock(true)
+    val changes = List("add_", "alter_", "append_", "drop_", "exchange_", "rename_")
+    def call(method: Method, arguments: Array[AnyRef]): AnyRef =
+      try method.invoke(handler, arguments: _*)
+      catch { case e: InvocationTargetException => throw e.getCause }
+    def holding(one: java.util.concurrent.locks.Lock)(body: => AnyRef): AnyRef = {
+      one.lock()
+      try body
+      finally one.unlock()
+    }
+    Proxy
+      .newProxyInstance(
+        getClass.getClassLoader,
+        Array(classOf[ThriftHiveMetastore.Iface]),
+        (_: Any, method: Method, arguments: Array[AnyRef]) => {
+          val passed = if (arguments == null) Array.empty[AnyRef] else arguments
+          if (changes.exists(method.getName.startsWith)) holding(lock.writeLock)(call(method, passed))
+          else if (method.getName.startsWith("get_")) holding(lock.readLock)(call(method, passed))
+          else call(method, passed)
+        }
+      )
+      .asInstanceOf[ThriftHiveMetastore.Iface]
+  }
+
   private def configuration(home: Path): HiveConf = {
     val conf = new HiveConf()
     Map(
@@ -95,6 +128,7 @@ private[sfbatch] object LocalMetastoreServer {
       "datanucleus.schema.autoCreateAll" -> "true",
       "hive.metastore.schema.verification" -> "false",
       "hive.async.log.enabled" -> "false",
+      "hive.hmshandler.retry.interval" -> "100ms", // ten times, while others wait: see oneChangeAtATime
       "fs.s3a.impl" -> classOf[UntouchedFileSystem].getName,
       "fs.s3.impl" -> classOf[UntouchedFileSystem].getName
     ).foreach { case (key, value) => conf.set(key, value) }
