@@ -163,7 +163,14 @@ class CountsSuite extends OnOneSpark {
   private val add = "add_partitions" -> 1
   private val template = "get_table_req" -> 2 // new partitions are made after the table
 
-  for ((partitions, versions) <- Seq((10, 10), (10, 1010), (1000, 10)))
+  // Four minutes with all: `make bench-publishes`.
+  private val large = sys.env.contains("SFBATCH_TEST_LARGE")
+  override val munitTimeout = scala.concurrent.duration.Duration(if (large) 3600 else 300, "s")
+
+  for (
+    (partitions, versions) <- Seq((10, 10)) ++ (if (large) Seq((10, 10000), (50000, 10))
+                                                else Seq((10, 1010), (1000, 10)))
+  )
     test(s"$partitions partitions not written, $versions versions: a publish asks for the same") {
       val table = create()
       addOthers(table, partitions)

@@ -223,7 +223,11 @@ class GoldenSuite extends munit.FunSuite {
 
     val own = Files.createTempDirectory("unclear")
     new Journal(new Path(own.toUri), "id", on.store)
-      .markUnclear(7, tree(mark).get("partitions").elements.asScala.map(_.elements.asScala.map(_.asText).toList).toList)
+      .markUnclear(
+        7,
+        java.time.Instant.EPOCH,
+        tree(mark).get("partitions").elements.asScala.map(_.elements.asScala.map(_.asText).toList).toList
+      )
     val Seq(written) = files(own)
     assert(
       written.getFileName.toString.matches("[0-9]{13}-000000000007-[0-9a-f]{8}\\.json"),

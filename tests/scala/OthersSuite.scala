@@ -7,7 +7,7 @@ import org.apache.spark.sql.Row
 import scala.jdk.CollectionConverters._
 
 /** What others did to a table, before it was ours or since: seen, put on record, and undone where asked. */
-class OthersSuite extends LakeSuite {
+class OthersSuite extends LakeSuite with OnOneSpark {
   private def create(): String = {
     val table = newName()
     sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch PARTITIONED BY (p)")

@@ -182,6 +182,8 @@ class ProceduresSuite extends LakeSuite {
     bad("CALL sfbatch.rollback('t', to => rand())", "to")
     bad("CALL sfbatch.rollback('t', to => NULL)", "to => NULL", "sfbatch.rollback(table, to")
     bad("CALL sfbatch.history(NULL)", "table => NULL", usage)
+    bad("CALL sfbatch.rollback('t', to => 1, partition => NULL)", "partition => NULL")
+    bad("CALL sfbatch.rollback('t', to => 1, dry_run => CAST(NULL AS BOOLEAN))", "dry_run => NULL")
     bad("CALL sfbatch.history('')", "expected db.table")
     refused("SFBATCH_UNKNOWN_VERSION")(sql(s"CALL sfbatch.rollback('$flights', '\u0662')"))
     refused("SFBATCH_UNKNOWN_TABLE", s"$db.nothing")(sql(s"CALL sfbatch.history('$db.nothing')"))
@@ -189,6 +191,7 @@ class ProceduresSuite extends LakeSuite {
       sql(s"CALL sfbatch.history('$flights', 'month=1')")
     )
     refused("SFBATCH_BAD_PARTITION", "'abc'", "INT")(sql(s"CALL sfbatch.history('$flights', 'year=abc')"))
+    refused("SFBATCH_BAD_PARTITION", "'2016.7'", "INT")(sql(s"CALL sfbatch.history('$flights', 'year=2016.7')"))
   }
 
   test("other texts with CALL in them are left alone") {

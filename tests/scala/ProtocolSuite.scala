@@ -322,6 +322,23 @@ class ProtocolSuite extends munit.FunSuite {
     assertReplay(table)
   }
 
+  test("the path of a location is Hadoop's") {
+    val bodies = Seq("/a/b", "/a b/c=d%2Fe", "/a:/b", "/x", "/a//b", "/a/", "/", "/ä/日本", "/a:b/c#d?e")
+    for (body <- bodies; start <- Seq("", "file:", "file://", "s3a://bucket", "hdfs://name:8020"))
+      assertEquals(PartitionPath.ofLocation(start + body), new Path(start + body).toUri.getPath, start + body)
+  }
+
+  test("Glue is refused by name, before anything is asked of it") {
+    val glue = new Configuration
+    glue.set(
+      "hive.metastore.client.factory.class",
+      "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
+    )
+    val refused = intercept[SfBatchException](Warehouse(glue, warehouse.caller).table("default", "t"))
+    assertEquals(refused.code, "SFBATCH_GLUE_UNSUPPORTED")
+    assert(refused.getMessage.contains("neither locks nor atomic changes"), refused.getMessage)
+  }
+
   test("a dead holder's lock is taken") {
     val table = create()
     val component = new org.apache.hadoop.hive.metastore.api.LockComponent(

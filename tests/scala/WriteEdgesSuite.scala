@@ -201,6 +201,7 @@ class WriteEdgesSuite extends LakeSuite {
   test(
     "appends at once lose nothing, and none copies more than three times; to a partition, to an unpartitioned table"
   ) {
+    assume(OnOneSpark.here, "slow; runs on Spark 3.5 only")
     for (partitioned <- Seq(true, false)) {
       val table = newName()
       sql(s"CREATE TABLE $table (n INT, p INT) USING sfbatch ${if (partitioned) "PARTITIONED BY (p)" else ""}")

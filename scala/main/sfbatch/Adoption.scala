@@ -57,6 +57,8 @@ private[sfbatch] final class Adoption(
         } ++ gone)
       if (!files.commit(entry))
         throw new SfBatchException("SFBATCH_LOCATION_OWNED", s"$root: another adopt got there first.")
+      // By its version a call that comes late is known as ours (Recovery.isLate).
+      if (!table.isPartitioned) hive.putToParameters(Table.Version, entry.version.toString)
       try metastore.alterTable(database, name, hive)
       catch {
         case e: Unclear if metastore.table(database, name).exists(_.getParameters.get(Table.Id) == id) => ()

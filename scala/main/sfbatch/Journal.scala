@@ -204,9 +204,12 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   // --- unclear calls ---
 
-  /** Says, before it is made, that a call about these partitions may be under way. */
-  def markUnclear(version: Long, partitions: Iterable[Seq[String]]): Unit = {
-    val id = f"${System.currentTimeMillis()}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
+  /** Says, before it is made, that a call about these partitions may be under way; after `newest`, a version's time, or
+    * one writer whose clock is ahead would hide the marks of all others.
+    */
+  def markUnclear(version: Long, newest: Instant, partitions: Iterable[Seq[String]]): Unit = {
+    val id =
+      f"${math.max(System.currentTimeMillis(), newest.toEpochMilli)}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
     val node =
       obj().put("protocol", Protocol.Number).put("version", version).child("partitions", array(partitions)(strings))
     store.createExclusive(new Path(marks, id), bytes(node))

@@ -69,6 +69,16 @@ object PartitionPath {
     new Path(if (relative.isEmpty) table.root else new Path(table.root, relative), batchId.value)
   }
 
+  /** `new Path(location).toUri.getPath`, which takes some 7 microseconds; an adopted table may have 50,000. */
+  def ofLocation(location: String): String = {
+    val scheme = location.indexOf(":/")
+    val path = if (scheme < 0 || location.indexOf('/') < scheme) location else location.substring(scheme + 1)
+    val absolute = if (path.startsWith("//")) path.substring(math.max(2, path.indexOf('/', 2))) else path
+    if (!absolute.startsWith("/") || absolute.endsWith("/") || absolute.contains("//"))
+      new Path(location).toUri.getPath
+    else absolute
+  }
+
   /** The directory of the partition's batches and those above it: who lists one lists the batches too, published or
     * not.
     */

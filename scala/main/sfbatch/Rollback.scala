@@ -37,6 +37,7 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
       RollbackResult(None, target, planned.map(describe), None)
     } else
       transaction.run[Unit]("rollback", touch) { state =>
+        if (wasRefused(target)) throw unknown(to, newest) // closed while this waited
         val now = changes(state)
         now.foreach(stillThere)
         if (now.isEmpty) Left(()) else Right(template.copy(changes = now, to = Some(target)))
@@ -101,9 +102,10 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
           )
         )
     } else if (to.matches("[0-9]{1,13}") && to.toLong >= 1 && to.toLong <= newest && !wasRefused(to.toLong)) to.toLong
-    else
-      throw new SfBatchException(
-        "SFBATCH_UNKNOWN_VERSION",
-        s"'$to' is no version of $table that was shown: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them."
-      )
+    else throw unknown(to, newest)
+
+  private def unknown(to: String, newest: Long) = new SfBatchException(
+    "SFBATCH_UNKNOWN_VERSION",
+    s"'$to' is no version of $table that was shown: it has 1 to $newest, or give a batch ID of 14 digits. CALL sfbatch.history(table => '$table') lists them."
+  )
 }

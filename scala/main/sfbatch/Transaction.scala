@@ -75,6 +75,7 @@ final class Transaction(
             operation = operation,
             changes = asked.changes.map(c => c.copy(to = c.to.map(_.copy(version = draft.version))))
           )
+          withinOneRequest(entry)
           if (!commit(entry)) attempt()
           else {
             Step("journalled", entry.version)
@@ -127,6 +128,23 @@ final class Transaction(
       )
   }
 
+  /** One thrift message is 100 MiB; a version that needs more could not be shown in one step, nor ever. */
+  private def withinOneRequest(entry: Entry): Unit = {
+    def bytes(c: PartitionChange): Long = {
+      val columns = c.to.fold(table.columns)(_.schema)
+      val path = c.to.flatMap(_.location).fold(table.root.toString.length)(_.length)
+      1000L + path + c.values.map(3L * _.length).sum +
+        columns.map(f => 30L + f.name.length + f.dataType.length + f.comment.fold(0)(_.length)).sum
+    }
+    val (partitions, asked) = (entry.changes.size, entry.changes.map(bytes).sum)
+    if (partitions > 1 && asked > Transaction.MessageBytes)
+      throw new SfBatchException(
+        "SFBATCH_TOO_MANY_PARTITIONS",
+        s"$partitions partitions of ${table.columns.size} columns in one version of $table: one metastore request carries about " +
+          s"${partitions * Transaction.MessageBytes / asked}. Nothing was published; write, drop or roll back in several steps, by partition."
+      )
+  }
+
   private def commit(entry: Entry): Boolean =
     try journal.commit(entry)
     catch {
@@ -176,6 +194,7 @@ final class Transaction(
 }
 
 object Transaction {
+  private val MessageBytes = 95L * 1024 * 1024
 
   private val log = org.slf4j.LoggerFactory.getLogger("sfbatch.Transaction")
 

@@ -58,14 +58,14 @@ final case class CallRule(session: Session) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = plan.resolveOperators {
     case Refused(why) => throw why
     case Call(procedure, names, values) if values.forall(_.resolved) =>
-      val known = names.zip(values).flatMap { case (key, value) => valueOf(procedure, key, value).map(key -> _) }.toMap
-      procedure.parameters
-        .find(p => p.required && !known.contains(p.name))
-        .foreach(p => throw Call.bad(s"${p.name} => NULL: it needs a value. Usage: CALL ${procedure.signature}", None))
-      ProcedureCommand(procedure, known)
+      ProcedureCommand(
+        procedure,
+        names.zip(values).map { case (key, value) => key -> valueOf(procedure, key, value) }.toMap
+      )
   }
 
-  private def valueOf(procedure: Procedure, key: String, value: Expression): Option[String] = {
+  /** NULL is refused, not left out: a rollback of the partition `:p`, never set, would be one of the whole table. */
+  private def valueOf(procedure: Procedure, key: String, value: Expression): String = {
     val accepts = procedure.parameters.find(_.name == key).get.accepts
     val fits = (accepts, value.dataType) match {
       case (_, _: StringType) => accepts != "boolean"
@@ -76,14 +76,13 @@ final case class CallRule(session: Session) extends Rule[LogicalPlan] {
     }
     if (!value.foldable)
       throw Call.bad(s"$key => ${value.sql} is not a constant. Usage: CALL ${procedure.signature}", None)
-    val constant = Option(value.eval())
-    if (constant.isDefined && !fits)
+    if (value.eval() == null)
+      throw Call.bad(s"$key => NULL: it needs a value. Usage: CALL ${procedure.signature}", None)
+    if (!fits)
       throw Call.bad(
         s"$key => ${value.sql} is of type ${value.dataType.sql}, expected $accepts. Usage: CALL ${procedure.signature}",
         None
       )
-    constant.map(_ =>
-      org.apache.spark.sql.catalyst.expressions.Cast(value, StringType, Some(conf.sessionLocalTimeZone)).eval().toString
-    )
+    org.apache.spark.sql.catalyst.expressions.Cast(value, StringType, Some(conf.sessionLocalTimeZone)).eval().toString
   }
 }

@@ -4,7 +4,7 @@ import _root_.sfbatch.{PartitionPath, SfBatchException}
 import org.apache.spark.sql.catalyst.catalog.CatalogTable
 import org.apache.spark.sql.catalyst.expressions.{Cast, EvalMode, Literal}
 import org.apache.spark.sql.internal.SQLConf
-import org.apache.spark.sql.types.{StringType, StructField}
+import org.apache.spark.sql.types.{DateType, IntegralType, StringType, StructField, TimestampNTZType, TimestampType}
 import org.apache.spark.unsafe.types.UTF8String
 import scala.util.Try
 
@@ -47,10 +47,17 @@ object PartitionArgument {
       val zone = Some(SQLConf.get.sessionLocalTimeZone)
       val text = Try(UTF8String.fromString(PartitionValues.padded(column, value))).getOrElse(null)
       val parsed = Cast(Literal(text, StringType), column.dataType, zone, EvalMode.LEGACY).eval()
-      if (parsed == null)
+      if (parsed == null || isShort(column, value.trim))
         bad(table, s"'$value' is no ${column.dataType.sql}, the type of partition column '${column.name}'")
       Cast(Literal(parsed, column.dataType), StringType, zone, EvalMode.LEGACY).eval().toString
     }
+
+  /** Spark takes `2016-07` for the first of July and `1.7` for 1; a drop or rollback must not. */
+  private def isShort(column: StructField, value: String): Boolean = column.dataType match {
+    case _: IntegralType => !value.matches("[+-]?[0-9]+")
+    case DateType | TimestampType | TimestampNTZType => !value.matches("[+-]?[0-9]+-[0-9]+-[0-9]+.*")
+    case _ => false
+  }
 
   private def example(table: CatalogTable): String =
     if (table.partitionColumnNames.isEmpty) "nothing, as the table has no partitions"
