@@ -47,6 +47,7 @@ class Watch:
         self._progress = self._console.status("") if self._console.is_terminal and not as_json else None
         self._told: tuple[Any, ...] = ()
         self._line_is_open = False
+        self._resting = self._interrupted = False
 
     def to_the_end(self) -> JobState:
         """Follow until the job has ended, and all that it wrote is shown. Raises JobServerError, KeyboardInterrupt."""
@@ -58,9 +59,39 @@ class Watch:
                     self._tell(state)
                     return state
                 pause_s = POLL_S if wrote else min(1.3 * pause_s, LONGEST_POLL_S)
-                time.sleep(pause_s)
+                self._rest(pause_s)
         finally:
             self._hide()
+
+    def _rest(self, pause_s: float) -> None:
+        self._resting = True
+        try:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            time.sleep(pause_s)
+        finally:
+            self._resting = False
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """SIGINT and a scheduler's SIGTERM are a KeyboardInterrupt between requests; the second of them at once.
+
+        In the middle of a request it may leave a lock of the HTTP client taken, and the request to kill waits for ever.
+        """
+
+        def interrupt(*_: Any) -> None:
+            if self._resting or self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, interrupt) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._interrupted = False
 
     def _look(self) -> tuple[JobState, bool]:
         state = self._job.state()  # before the log: what is there after the end is all there is
@@ -124,7 +155,7 @@ def watch(job: Job, api: Api, on_interrupt: str = "ask", as_json: bool = False) 
     """
     view = Watch(job, api, as_json=as_json)
     try:
-        with _terminated_as_interrupted():
+        with view.interruptible():
             return exit_code(view.to_the_end())
     except KeyboardInterrupt:
         if not _shall_kill(job, on_interrupt):
@@ -143,20 +174,6 @@ def _shall_kill(job: Job, on_interrupt: str) -> bool:
         return Confirm.ask(f"\nKill job {printable(job.id)}?", console=Console(stderr=True), default=False)
     except (KeyboardInterrupt, EOFError):
         return False
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A scheduler ends its tasks by SIGTERM."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _sentence(state: JobState) -> str:

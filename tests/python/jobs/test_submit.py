@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from cli import COMMAND, environment, said, sfbatch, started
@@ -85,6 +86,25 @@ def test_what_ends_a_waiting_command_without_a_terminal_ends_its_job(live, scrip
     waiting.send_signal(number)
     assert waiting.wait(90) == 137
     assert live.get(f"jobs/{newest(live)}").json()["status"] == "KILLED"
+
+
+def test_a_signal_in_the_middle_of_a_request_waits_for_its_end(monkeypatch):
+    """Or it may leave a lock of the HTTP client taken, and the request to kill hangs."""
+    asked = []
+
+    def state():
+        asked.append("begun")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        asked.append("ended")
+        return SimpleNamespace(is_final=False, attempt=1)
+
+    view = Watch(SimpleNamespace(id="x", state=state), None, streams=())
+    monkeypatch.setattr(view, "_tell", lambda _: None)
+    with pytest.raises(KeyboardInterrupt), view.interruptible():
+        view.to_the_end()
+    assert asked == ["begun", "ended"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_the_job_runs_on_when_asked_to_be_left(live, script):
