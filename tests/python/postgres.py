@@ -24,6 +24,7 @@ class Postgres:
     jdbc_driver, scripts = "org.postgresql.Driver", "postgres"
 
     def __init__(self, directory):
+        assert BIN, "no PostgreSQL here: install Debian's postgresql"
         self.port, self.directory = free_port(), directory
         self.options = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         directory.mkdir()

@@ -290,7 +290,7 @@ def too_little(writers, said, reader, restarts, *met):
         yield f"{writers.count} of {WRITES} writes began"
     if said["done"] < 0.8 * writers.count:
         yield f"{said['done']} of {writers.count} writes were done"
-    if writers.kills < 0.5 * KILLS * writers.count / WRITES or not restarts:
+    if writers.kills < 0.9 * KILLS * writers.count / WRITES or not restarts:
         yield f"{writers.kills} kills, {restarts} restarts of the metastore"
     yield from (f"no reader saw {table}" for table, reads in reader.reads.items() if not reads)
     for kind in ("lose", "cut", "late", "throttled", "conflict", "lost", "broken_off"):

@@ -180,4 +180,5 @@ def test_a_version_that_is_shown_before_it_is_written(table):
     assert list(truth.problems()) == []
     third = {("a",): "a/2", ("b",): "b/1"}
     assert judged(truth, 16, 16, third) == []
+    assert judged(truth, 16, 14, third) == []  # written between the request and its answer
     assert judged(truth, 13, 14, third) == ["was seen at 14 as version 5, when 2 was told done"]

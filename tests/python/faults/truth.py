@@ -158,8 +158,8 @@ class Truth:
         done, explained, wrong = self.told_done(), Counter(), []
         for first, last, seen in reads:
             told = [version for at, version in done if at < last]
-            needed = max(told, default=0)
-            states = [state for v, state in self.shown.items() if v >= needed and self.written_at[v] <= last]
+            needed, latest = max(told, default=0), max(first, last)  # seen once, it was answered after it was asked for
+            states = [state for v, state in self.shown.items() if v >= needed and self.written_at[v] <= latest]
             if seen in states:
                 continue
             by_version = [version for version, state in self.shown.items() if seen == state]
@@ -167,7 +167,7 @@ class Truth:
             calls = [
                 ({key: place for key, place in shown.items() if answered >= since.get(key, 0)}, late)
                 for sent, answered, shown, late in changes
-                if sent <= (last if by_version else first)
+                if sent <= (latest if by_version else first)
             ]
             for why, overlays in {
                 "late": [shown for shown, late in calls if late],

@@ -13,6 +13,7 @@ from readers.tables import TABLES
 from readers.trino_server import TrinoServer
 
 ROOT = Path(__file__).parents[3]
+CACHED_S = 3  # by the catalog `briefly_cached`
 S3_JARS = ROOT / "build" / "s3-3.5.classpath"
 
 
@@ -40,7 +41,7 @@ def spark(metastore, s3, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trino(metastore, s3, tmp_path_factory):
-    """Catalog `default` has Trino's own settings, `hive` those that docs/readers.md recommends, `cached` keeps what the metastore said for an hour."""
+    """Catalog `default` has Trino's own settings, `hive` those that docs/readers.md recommends, `cached` keeps what the metastore said for an hour, `briefly_cached` for `CACHED_S` seconds."""
     hive = {
         "hive.metastore.uri": metastore.uri,
         "fs.native-local.enabled": "true",
@@ -54,8 +55,10 @@ def trino(metastore, s3, tmp_path_factory):
     }
     exact = {"hive.timestamp-precision": "MICROSECONDS", "hive.metastore.partition-batch-size.min": "100"}
     caches = {"hive.metastore-cache-ttl": "1h", "hive.metastore-cache.cache-partitions": "true"}
+    briefly = {**caches, "hive.metastore-cache-ttl": f"{CACHED_S}s"}
+    catalogs = {"hive": {}, "cached": caches, "briefly_cached": briefly}
     server = TrinoServer(
-        tmp_path_factory.mktemp("trino"), {"hive": hive | exact, "cached": hive | exact | caches, "default": hive}
+        tmp_path_factory.mktemp("trino"), {"default": hive, **{n: hive | exact | more for n, more in catalogs.items()}}
     )
     yield server.start()
     server.close()

@@ -2,9 +2,12 @@
 
 import re
 import threading
+import time
 from collections import Counter
 
 import pytest
+
+from readers.conftest import CACHED_S
 
 ROWS = 20
 pytestmark = pytest.mark.timeout(900)  # moto is slow
@@ -143,3 +146,21 @@ def test_with_trinos_metastore_cache_a_query_sees_old_versions_until_it_is_flush
     assert sorted(trino.sql(f"SELECT DISTINCT day, version FROM {table.name}")) == [["day0", 3], ["day1", 3]]
     trino.sql("CALL system.flush_metadata_cache()", catalog="cached")
     assert cached() == [["day0", 3], ["day1", 3]]
+
+
+def test_with_trinos_metastore_cache_queries_beside_switches_see_no_torn_partition_and_no_error(trino, table):
+    catalog = "briefly_cached"
+    table.create()
+    table.overwrite(1)
+    query = f"SELECT day, min(version), max(version), count(*), count(DISTINCT n) FROM {table.name} GROUP BY day"
+    with Readers(trino, query, catalog) as readers:
+        for version in range(2, 7):
+            table.overwrite(version)
+    assert readers.errors == []
+    answers = [row for answer in readers.answers for row in answer]
+    assert {len(answer) for answer in readers.answers} == {DAYS}
+    assert {tuple(row[3:]) for row in answers} == {(ROWS, ROWS)}
+    assert [row for row in answers if row[1] != row[2]] == []
+    assert len({row[1] for row in answers}) > 2
+    time.sleep(CACHED_S + 1)
+    assert {tuple(row[1:]) for row in trino.sql(query, catalog)} == {(6, 6, ROWS, ROWS)}
