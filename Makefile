@@ -22,7 +22,7 @@ as = $(if $(SIDE_BY_SIDE),2>&1 | sed -u 's/^/$(1) | /')
 .PHONY: help demo test test-scala test-python test-spark-4.1 test-spark-4.3 test-s3 test-hdfs test-metastores test-readers test-jobs test-faults soak test-model lint format wheel bench bench-s3 bench-publishes load model lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9. -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z][a-z0-9. -]*):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/spark-3.5/.wheel ## a year of flights by day: rewritten, looked back on, one day rolled back; stock Spark reads on (under 6 minutes)
 	$(call say,the demo)
@@ -128,6 +128,8 @@ bench-s3: .venv/spark-3.5/.wheel build/.s3 build/.s3proxy ## the same on an S3 s
 	UV=$(abspath $(UV)) benchmarks/run --s3
 
 bench-publishes: .venv/spark-3.5/.wheel build/.metastores ## what a publish costs at a metastore on PostgreSQL
+	$(call say,what a publish asks for: 10 to 10000 versions and 10 to 50000 partitions)
+	SFBATCH_TEST_LARGE=yes project/sbt "++2.12.18" "testOnly sfbatch.CountsSuite"
 	$(call say,publishes at a metastore on PostgreSQL)
 	.venv/spark-3.5/bin/python benchmarks/publishes.py
 
