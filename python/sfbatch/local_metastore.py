@@ -68,8 +68,8 @@ def start(home: Path | None = None) -> LocalMetastore:
     done = subprocess.run(
         command, env={**os.environ, "SFBATCH_HOME": str(home)}, capture_output=True, text=True, check=False
     )
-    running = find(home)
-    if done.returncode or not running:
+    running = None if done.returncode else _state(home)  # it has answered that command
+    if not running:
         message = done.stderr.strip() or done.stdout.strip()
         match = re.search(r"\[(SFBATCH_\w+)\] (.*)", message, re.DOTALL)
         raise MetastoreError(*(match.groups() if match else ("SFBATCH_METASTORE_FAILED", message)))

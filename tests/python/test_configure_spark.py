@@ -157,10 +157,8 @@ def test_the_command_tells_version_and_jar():
     assert command("jar").stdout.strip() == str(sfbatch.jar_path())
 
 
-def test_an_error_is_one_line_with_its_code():
-    ended = command(
-        "jar", SPARK_HOME=a_spark(Path(os.environ.get("TMPDIR", "/tmp")) / f"spark-{os.getpid()}", "3.1.0", "2.12")
-    )
+def test_an_error_is_one_line_with_its_code(tmp_path):
+    ended = command("jar", SPARK_HOME=a_spark(tmp_path / "spark", "3.1.0", "2.12"))
     assert ended.returncode == 1
     assert ended.stderr.startswith("[SFBATCH_SPARK_UNSUPPORTED]")
     assert len(ended.stderr.splitlines()) == 1

@@ -85,7 +85,9 @@ def test_a_disk_full_while_data_files_are_written_publishes_nothing(db, spark, s
 
     # A task that still ran when the job failed ends soon.
     wait_for(is_free, 60)
-    assert not list((small_disk / "t").glob("_temporary/**/part-*")), "the failed job left its files"
+    wait_for(
+        lambda: not list((small_disk / "t").glob("_temporary/**/part-*")), 60
+    )  # else the failed job left its files
     spark.sql(f"INSERT INTO {table} VALUES (3, 'new', '3')")
     assert ids(stock_spark, table) == [("1", 1), ("2", 2), ("3", 3)]
 

@@ -42,7 +42,7 @@ def server(home, metastore):
     command = [sys.executable, "-c", "from sfbatch.cli import main; main()", "server", "--port", str(port)]
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while True:
         try:
             api = Api(f"http://127.0.0.1:{port}")
@@ -54,7 +54,7 @@ def server(home, metastore):
             time.sleep(0.1)
     yield api
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_spark_job_s_batches_are_on_its_page_and_it_writes_nothing_else(home, 
     (tmp_path / "job.py").write_text(JOB)
     conf = {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
     job = sfbatch.jobs.submit(tmp_path / "job.py", [f"{db}.t", f"prod_{db}.t"], conf=conf, api=server)
-    state = job.wait(timeout_s=120, check=False)
+    state = job.wait(timeout_s=240, check=False)
     assert state.status == "SUCCEEDED", (state, job.log(), job.log("stderr")[-4000:])
     assert job.log().splitlines() == ["refused: SFBATCH_NO_PERMISSION", "rows: 2"]
 

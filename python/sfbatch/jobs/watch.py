@@ -74,7 +74,7 @@ class Watch:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """SIGINT and a scheduler's SIGTERM are a KeyboardInterrupt between requests; the second of them at once.
+        """SIGINT and a scheduler's SIGTERM are a KeyboardInterrupt between requests, and pieces of a log; the second of them at once.
 
         In the middle of a request it may leave a lock of the HTTP client taken, and the request to kill waits for ever.
         """
@@ -111,6 +111,8 @@ class Watch:
                 self._hide()
                 self._write(log.stream, chunk)
                 wrote = True
+                if self._interrupted:  # gigabytes may be left of it
+                    raise KeyboardInterrupt
         return wrote
 
     def _tell(self, state: JobState) -> None:

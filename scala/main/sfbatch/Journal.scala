@@ -204,12 +204,12 @@ final class Journal(val root: Path, val tableId: String, val store: Store) {
 
   // --- unclear calls ---
 
-  /** Says, before it is made, that a call about these partitions may be under way; after `newest`, a version's time, or
-    * one writer whose clock is ahead would hide the marks of all others.
+  /** Says, before it is made, that a call about these partitions may be under way. Its time is that of the newest
+    * version, if the clock's is earlier, or one writer whose clock is ahead would hide the marks of all others.
     */
-  def markUnclear(version: Long, newest: Instant, partitions: Iterable[Seq[String]]): Unit = {
-    val id =
-      f"${math.max(System.currentTimeMillis(), newest.toEpochMilli)}%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
+  def markUnclear(version: Long, partitions: Iterable[Seq[String]]): Unit = {
+    val time = math.max(System.currentTimeMillis(), snapshot(tail().newest).hourEnds.toEpochMilli)
+    val id = f"$time%013d-$version%012d-${java.util.UUID.randomUUID().toString.take(8)}.json"
     val node =
       obj().put("protocol", Protocol.Number).put("version", version).child("partitions", array(partitions)(strings))
     store.createExclusive(new Path(marks, id), bytes(node))

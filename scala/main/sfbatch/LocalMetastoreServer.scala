@@ -91,7 +91,8 @@ private[sfbatch] object LocalMetastoreServer {
     */
   private def oneChangeAtATime(handler: ThriftHiveMetastore.Iface): ThriftHiveMetastore.Iface = {
     val lock = new ReentrantReadWriteLock(true)
-    val changes = List("add_", "alter_", "append_", "drop_", "exchange_", "rename_")
+    val changes =
+      List("add_", "alter_", "append_", "create_", "delete_", "drop_", "exchange_", "rename_", "truncate_", "update_")
     def call(method: Method, arguments: Array[AnyRef]): AnyRef =
       try method.invoke(handler, arguments: _*)
       catch { case e: InvocationTargetException => throw e.getCause }

@@ -52,7 +52,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
 
   private def reassert(snapshot: Snapshot, late: Seq[Seq[String]], observed: Map[Seq[String], Observed]): Unit = {
     Step("reassert", snapshot.version)
-    journal.markUnclear(snapshot.version, snapshot.timestamp, late)
+    journal.markUnclear(snapshot.version, late)
     val targets = late.map(v => v -> snapshot.partitions.get(v)).toMap
     try {
       publisher.show(snapshot.version, targets, Some(observed), snapshot.dropped.contains, remove = false, () => ())
@@ -143,7 +143,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
     def isNew(values: Seq[String]) = !before.partitions.contains(values) || before.dropped.contains(values)
     try {
       if (Recovery.showsPartitions(entry) && targets.nonEmpty) {
-        if (markFirst) journal.markUnclear(entry.version, entry.timestamp, targets.keys)
+        if (markFirst) journal.markUnclear(entry.version, targets.keys)
         Step("showing", entry.version)
         val removes = Set("rollback", "drop_partition", "repair").contains(entry.operation)
         publisher.show(
@@ -152,7 +152,7 @@ final class Recovery(table: Table, journal: Journal, publisher: Publisher, calle
           known,
           isNew,
           removes,
-          () => journal.markUnclear(entry.version, entry.timestamp, targets.keys)
+          () => journal.markUnclear(entry.version, targets.keys)
         )
       }
       Step("shown", entry.version)

@@ -1,6 +1,7 @@
 package sfbatch
 
 import java.io.{ByteArrayInputStream, IOException, InputStream}
+import java.lang.ref.WeakReference
 import java.lang.reflect.{InvocationTargetException, Method, Modifier, Proxy}
 import java.util.concurrent.atomic.AtomicInteger
 import java.util.{Collections, WeakHashMap}
@@ -25,15 +26,21 @@ private[sfbatch] trait S3aClient {
   /** One `GET`; S3A asks `HEAD` before it. Throws what the SDK throws. */
   def get(key: String): Array[Byte]
 
-  /** Where the client or each request brings a key, an upload of copied parts would lose it. */
-  def copiesKeepEncryption: Boolean
+  /** Not where the client or each request brings a key, which copied parts would lose, nor where an upload is closed by
+    * its parts' checksums.
+    */
+  def canCopyParts: Boolean
+
+  /** Of the parts an object is sent in: `fs.s3a.multipart.size`. */
+  def partBytes: Long
 
   /** The ID of a multipart upload, which nobody sees before it is closed. */
   def openUpload(key: String): String
 
-  /** `UploadPartCopy` of these bytes; what the SDK wants to close the upload with. Throws what the SDK throws. */
-  def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef
-  def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit
+  /** `UploadPartCopy` of the bytes from the first to the last, or of all; the part's ETag. Throws what the SDK throws.
+    */
+  def copyPart(source: String, target: String, upload: String, number: Int, bytes: Option[(Long, Long)]): String
+  def closeUpload(key: String, upload: String, etags: Seq[String], bytes: Long): Unit
   def abortUpload(key: String, upload: String): Unit
 }
 
@@ -72,11 +79,14 @@ private[sfbatch] object S3aClient {
     protected val client: AnyRef
     protected val factory: AnyRef = call(fs, "getRequestFactory")
     protected val bucket: String = String.valueOf(call(fs, "getBucket"))
-    protected def helper: AnyRef = call(fs, "getWriteOperationHelper")
+    private val held = new WeakReference(fs) // the key in `clients`, which its value must not keep there
+    protected def helper: AnyRef = call(held.get, "getWriteOperationHelper")
+    val partBytes: Long = fs.getConf.getLongBytes("fs.s3a.multipart.size", 64L << 20)
 
-    def copiesKeepEncryption: Boolean = {
+    val canCopyParts: Boolean = {
       val algorithm = String.valueOf(call(factory, "getServerSideEncryptionAlgorithm")).toUpperCase
-      !algorithm.startsWith("CSE") && !algorithm.startsWith("SSE_C") && !algorithm.startsWith("SSE-C")
+      !algorithm.startsWith("CSE") && !algorithm.startsWith("SSE_C") && !algorithm.startsWith("SSE-C") &&
+      fs.getConf.getTrimmed("fs.s3a.create.checksum.algorithm", "").isEmpty
     }
     def abortUpload(key: String, upload: String): Unit = { call(helper, "abortMultipartCommit", key, upload); () }
 
@@ -115,21 +125,24 @@ private[sfbatch] object S3aClient {
       String.valueOf(call(helper, "initiateMultiPartUpload", key, options))
     }
 
-    def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef = {
+    def copyPart(source: String, target: String, upload: String, number: Int, bytes: Option[(Long, Long)]): String = {
       val request = static("services.s3.model.UploadPartCopyRequest", "builder")
       Seq("sourceBucket" -> bucket, "sourceKey" -> source, "destinationBucket" -> bucket, "destinationKey" -> target)
         .foreach { case (method, value) => call(request, method, value) }
       call(request, "uploadId", upload)
       call(request, "partNumber", Int.box(number))
-      call(request, "copySourceRange", s"bytes=$first-$last")
+      bytes.foreach { case (first, last) => call(request, "copySourceRange", s"bytes=$first-$last") }
       val answer = call(client, "uploadPartCopy", call(request, "build"))
-      val part = static("services.s3.model.CompletedPart", "builder")
-      call(part, "partNumber", Int.box(number))
-      call(part, "eTag", call(call(answer, "copyPartResult"), "eTag"))
-      call(part, "build")
+      String.valueOf(call(call(answer, "copyPartResult"), "eTag"))
     }
 
-    def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit = {
+    def closeUpload(key: String, upload: String, etags: Seq[String], bytes: Long): Unit = {
+      val parts = etags.zipWithIndex.map { case (etag, i) =>
+        val part = static("services.s3.model.CompletedPart", "builder")
+        call(part, "partNumber", Int.box(i + 1))
+        call(part, "eTag", etag)
+        call(part, "build")
+      }
       call(helper, "commitUpload", key, upload, parts.asJava, Long.box(bytes)); ()
     }
 
@@ -159,7 +172,7 @@ private[sfbatch] object S3aClient {
 
     def openUpload(key: String): String = String.valueOf(call(helper, "initiateMultiPartUpload", key))
 
-    def copyPart(source: String, target: String, upload: String, number: Int, first: Long, last: Long): AnyRef = {
+    def copyPart(source: String, target: String, upload: String, number: Int, bytes: Option[(Long, Long)]): String = {
       val request =
         sdk("com.amazonaws.services.s3.model.CopyPartRequest").getConstructor().newInstance().asInstanceOf[AnyRef]
       Seq(
@@ -168,14 +181,20 @@ private[sfbatch] object S3aClient {
         "setDestinationBucketName" -> bucket,
         "setDestinationKey" -> target,
         "setUploadId" -> upload,
-        "setPartNumber" -> Int.box(number),
-        "setFirstByte" -> Long.box(first),
-        "setLastByte" -> Long.box(last)
+        "setPartNumber" -> Int.box(number)
       ).foreach { case (method, value) => call(request, method, value) }
-      call(call(client, "copyPart", request), "getPartETag")
+      bytes.foreach { case (first, last) =>
+        call(request, "setFirstByte", Long.box(first))
+        call(request, "setLastByte", Long.box(last))
+      }
+      String.valueOf(call(call(client, "copyPart", request), "getETag"))
     }
 
-    def closeUpload(key: String, upload: String, parts: Seq[AnyRef], bytes: Long): Unit = {
+    def closeUpload(key: String, upload: String, etags: Seq[String], bytes: Long): Unit = {
+      val part = sdk("com.amazonaws.services.s3.model.PartETag").getConstructor(classOf[Int], classOf[String])
+      val parts = etags.zipWithIndex.map { case (etag, i) =>
+        part.newInstance(Int.box(i + 1), etag).asInstanceOf[AnyRef]
+      }
       call(helper, "commitUpload", key, upload, parts.asJava, Long.box(bytes), null); ()
     }
 
@@ -221,6 +240,6 @@ private[sfbatch] object S3aClient {
   }
 
   private def unknown(target: AnyRef, method: String) = Store.unsupported(
-    s"${target.getClass.getName} of Hadoop ${VersionInfo.getVersion} has no $method as it is known here, so no file can be created exclusively on S3. Use Hadoop 3.3.4 or 3.4."
+    s"${target.getClass.getName} of Hadoop ${VersionInfo.getVersion} has no $method as it is known here, without which nothing is written safely on S3. Use Hadoop 3.3.4 or 3.4."
   )
 }

@@ -105,10 +105,14 @@ private[sfbatch] object S3aStore {
 
   /** A request that may be sent twice, and is where another try is worth it. Throws what the SDK throws. */
   def patiently[T](request: => T): T = {
-    def attempt(number: Int): T =
-      try request
-      catch {
-        case NonFatal(e) if number < Attempts && S3aClient.status(e).forall(passing) =>
+    // A copy's answer is 200 at once; the SDK v1 throws what the body then says, SlowDown perhaps.
+    def isPassing(e: Throwable) =
+      !e.isInstanceOf[SfBatchException] && S3aClient.status(e).forall(s => passing(s) || s == 200)
+    @tailrec def attempt(number: Int): T =
+      (try Right(request)
+      catch { case NonFatal(e) if number < Attempts && isPassing(e) => Left(e) }) match {
+        case Right(answer) => answer
+        case Left(_) =>
           pause(number)
           attempt(number + 1)
       }

@@ -107,6 +107,20 @@ def test_a_signal_in_the_middle_of_a_request_waits_for_its_end(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_signal_does_not_wait_for_the_end_of_a_log(monkeypatch):
+    def long(attempt):
+        yield b"line\n"
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield b"line\n"
+        pytest.fail("it read on")
+
+    view = Watch(SimpleNamespace(id="x", state=lambda: SimpleNamespace(is_final=False, attempt=1)), None, streams=())
+    monkeypatch.setattr(view, "_tell", lambda _: None)
+    monkeypatch.setattr(view, "_logs", [SimpleNamespace(stream="stdout", new=long)])
+    with pytest.raises(KeyboardInterrupt), view.interruptible():
+        view.to_the_end()
+
+
 def test_the_job_runs_on_when_asked_to_be_left(live, script):
     path = script("import time; print('up', flush=True); time.sleep(60)")
     waiting = started(live, *SUBMIT, "--on-interrupt", "leave", "--wait", path)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -33,11 +34,11 @@ class S3Server:
     """`.endpoint`, `.requests`; bucket `deaf` never hears If-None-Match.
 
     `faults[("PUT", "/lake/key")] = ["409", "lost"]`: the first such request is answered 409, the second is done, but answered 503.
-    `copies`: the same for requests with a copy source, whatever their key.
+    `opens`, `copies`: the same for requests that open an upload, or have a copy source, whatever their key; None is no fault.
     """
 
     def __init__(self, *buckets):
-        self.requests, self.faults, self.copies = [], {}, []
+        self.requests, self.faults, self.opens, self.copies = [], {}, [], []
         self._one_at_a_time = threading.Lock()  # moto looks whether the key is there, then writes: two may find it free
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
@@ -57,7 +58,10 @@ class S3Server:
         self.requests.append(Request(method, path, unquote(environ["QUERY_STRING"]), headers))
         if path.startswith("/deaf/"):
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        faults = self.copies if "x-amz-copy-source" in headers else self.faults.get((method, path))
+        if "x-amz-copy-source" in headers:
+            faults = self.copies
+        else:
+            faults = self.opens if environ["QUERY_STRING"] == "uploads" else self.faults.get((method, path))
         fault = faults.pop(0) if faults else None
         if fault in REFUSALS:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -65,6 +69,10 @@ class S3Server:
         if fault == "lost":
             list(self._moto(environ, lambda *answer: None))
             return self._error(start_response, "503 Slow Down", "SlowDown")
+        if fault == "200":  # a copy's answer begins before it ends
+            return self._error(start_response, "200 OK", "SlowDown")
+        if fault == "slow":
+            time.sleep(3)
         with self._one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else nullcontext():
             return self._moto(environ, start_response)
 

@@ -3,23 +3,26 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{BatchId, PartitionPath, S3aCopies, SfBatchException, Store, Table}
 import java.io.FileNotFoundException
 import java.util.{Date, UUID}
+import java.util.concurrent.ConcurrentLinkedQueue
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.{FileStatus, Path}
 import org.apache.hadoop.io.IOUtils
 import org.apache.hadoop.mapreduce.{Job, TaskAttemptContext, TaskAttemptID, TaskID, TaskType}
 import org.apache.hadoop.mapreduce.lib.output.FileOutputFormat
 import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
-import org.apache.spark.TaskContext
+import org.apache.spark.{SparkContext, TaskContext}
 import org.apache.spark.internal.io.FileCommitProtocol.TaskCommitMessage
 import org.apache.spark.internal.io.SparkHadoopWriterUtils
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.util.SerializableConfiguration
+import scala.collection.JavaConverters._
+import scala.reflect.ClassTag
 
 /** Files of batches that exist, and their copies into another batch: bytes and names unchanged; must never touch the
   * originals.
   */
 final class BatchFiles(session: Session, table: Table, conf: Configuration) {
-  import BatchFiles.Existing
+  import BatchFiles.{BytesPerTask, Existing}
 
   /** The data files of one partition's location; hidden ones (`_`, `.`) are no data. One listing.
     *
@@ -53,23 +56,42 @@ final class BatchFiles(session: Session, table: Table, conf: Configuration) {
       Existing(f.values, new Path(PartitionPath.batch(table, f.values, batchId), f.name).toString, f.bytes)
     )
 
-  /** S3 copies within a bucket itself; everything else Spark tasks do, through the same committer as every other file
+  /** S3 copies within a bucket itself; everything else Spark's tasks do, through the same committer as every other file
     * of a batch.
     */
   def copy(files: Seq[Existing], batchId: BatchId): Unit = {
-    val (within, through) = copies.fold((Seq.empty[Existing], files)) { s3 =>
-      files.partition(f => s3.canCopy(new Path(f.path), f.bytes))
-    }
-    val done = within.isEmpty || copies.get.copy(within.map { file =>
-      val source = new Path(file.path)
-      val batch = PartitionPath.batch(table, file.values, batchId)
-      S3aCopies.OneFile(source, new Path(batch, source.getName), file.bytes)
-    })
-    copyByTasks(if (done) through else files, batchId)
+    val fs = table.root.getFileSystem(conf)
+    if (Store.isS3a(fs)) {
+      val s3 = new S3aCopies(fs)
+      val (within, through) = files.partition(f => s3.canCopy(new Path(f.path), f.bytes))
+      copyByTasks(through ++ copyByS3(s3, within, batchId), batchId)
+    } else copyByTasks(files, batchId)
   }
 
-  private lazy val copies: Option[S3aCopies] =
-    Some(table.root.getFileSystem(conf)).filter(Store.isS3a).map(new S3aCopies(_))
+  /** By tasks, so that the work is seen, and ends, as every other job; what S3 could not copy. */
+  private def copyByS3(s3: S3aCopies, files: Seq[Existing], batchId: BatchId): Seq[Existing] =
+    if (files.isEmpty) Nil
+    else {
+      val asked = files.map { file =>
+        val name = new Path(file.path).getName
+        S3aCopies.OneFile(
+          file.path,
+          new Path(PartitionPath.batch(table, file.values, batchId), name).toString,
+          file.bytes
+        )
+      }
+      val (root, serializable) = (table.root.toString, new SerializableConfiguration(conf))
+      val begun = new ConcurrentLinkedQueue[Either[S3aCopies.OneFile, S3aCopies.Upload]]
+      def uploads = begun.asScala.toSeq.collect { case Right(upload) => upload }
+      try {
+        run(asked, (asked.size + 15) / 16)((task, part) =>
+          new S3aCopies(new Path(root).getFileSystem(serializable.value)).begin(part)(task.killTaskIfInterrupted())
+        )(_.foreach(begun.add(_)))
+        s3.close(uploads)
+      } catch { case failure: Throwable => s3.giveUp(uploads, failure); throw failure }
+      val refused = begun.asScala.collect { case Left(file) => file.source }.toSet
+      files.filter(f => refused(f.path))
+    }
 
   private def copyByTasks(files: Seq[Existing], batchId: BatchId): Unit =
     if (files.nonEmpty) {
@@ -79,29 +101,29 @@ final class BatchFiles(session: Session, table: Table, conf: Configuration) {
       FileOutputFormat.setOutputPath(job, table.root)
       val protocol = BatchCommitProtocol(table, batchId, UUID.randomUUID.toString)
       protocol.setupJob(job)
-      try protocol.commitJob(job, run(files, protocol, job.getConfiguration))
-      catch { case failure: Throwable => protocol.abortJob(job); throw failure }
+      try {
+        val (tracker, serializable) =
+          (SparkHadoopWriterUtils.createJobTrackerID(new Date), new SerializableConfiguration(job.getConfiguration))
+        val tasks = math.max(session.sparkContext.defaultParallelism.toLong, files.map(_.bytes).sum / BytesPerTask)
+        val commits = new ConcurrentLinkedQueue[TaskCommitMessage]
+        run(files, math.min(files.size.toLong, tasks).toInt)((task, part) =>
+          BatchFiles.copyTask(task, part, protocol, serializable.value, tracker)
+        ) { answer => commits.add(answer); () }
+        protocol.commitJob(job, commits.asScala.toSeq)
+      } catch { case failure: Throwable => protocol.abortJob(job); throw failure }
     }
 
-  private def run(
-      files: Seq[Existing],
-      protocol: BatchCommitProtocol,
-      conf: Configuration
-  ): Seq[TaskCommitMessage] = {
+  private def run[A: ClassTag, B: ClassTag](files: Seq[A], tasks: Int)(copy: (TaskContext, List[A]) => B)(
+      ended: B => Unit
+  ): Unit = {
     val context = session.sparkContext
-    val tasks = math.max(context.defaultParallelism.toLong, files.map(_.bytes).sum / BatchFiles.BytesPerTask)
-    val serializable = new SerializableConfiguration(conf)
-    val tracker = SparkHadoopWriterUtils.createJobTrackerID(new Date)
+    val before = context.getLocalProperty(SparkContext.SPARK_JOB_DESCRIPTION)
     context.setJobDescription(s"$table: copying ${files.size} files forward")
-    try
-      context
-        .runJob(
-          context.parallelize(files, math.min(files.size.toLong, tasks).toInt),
-          (task: TaskContext, part: Iterator[Existing]) =>
-            BatchFiles.copyTask(task, part.toList, protocol, serializable.value, tracker)
-        )
-        .toSeq
-    finally context.setJobDescription(null)
+    try {
+      val rdd = context.parallelize(files, tasks)
+      val body = (task: TaskContext, part: Iterator[A]) => copy(task, part.toList)
+      context.runJob(rdd, body, rdd.partitions.indices, (_: Int, answer: B) => ended(answer))
+    } finally context.setJobDescription(before)
   }
 }
 
