@@ -11,7 +11,7 @@ class AtOnceSuite extends munit.FunSuite {
       assert(all.await(30, TimeUnit.SECONDS))
       i * 2
     }
-    assertEquals(AtOnce.map((1 to 10).toStream)(answer), (2 to 20 by 2).toVector)
+    assertEquals(AtOnce.map(Iterator.range(1, 11).toSeq)(answer), (2 to 20 by 2).toVector)
   }
 
   test("what the first that failed threw is thrown, those under way have ended by then, and no other is begun") {
