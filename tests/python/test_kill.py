@@ -1,19 +1,17 @@
 """kill -9 of the driver at every step: readers see old or new, never a mix, never nothing; the next writer or `recover` finishes it."""
 
 import contextlib
-import json
 import os
 import random
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from at_once import Running, at_once
 from checker import Metastore, journal
-from sfbatch.installed import installed_spark
+from kept import stamp, write_report
 from writer import Died, on_one_spark, wait_for
 
 #: Steps a driver passes, in order; readers see the old rows up to `placed`, and the new ones from `dropping` on.
@@ -314,15 +312,13 @@ def _tail(root):
 
 
 def _write_report(report, reads, acknowledged, root):
-    folder = Path(__file__).parents[2] / "build"
-    folder.mkdir(exist_ok=True)
     unfinished = {(name, one[name]) for one in report for name in root if one[name].endswith("unfinished")}
     summary = {
-        "spark": installed_spark().version, "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "kills": len(report), "whole_reads": reads,
+        **stamp(), "kills": len(report), "whole_reads": reads,
         "acknowledged": acknowledged, "acknowledged_and_lost": 0, "versions": {name: len(journal(path)) for name, path in root.items()}, "versions_left_unfinished": len(unfinished),
         "claims_without_version": {name: _orphans(path) for name, path in root.items()}, "each": report,
     }  # fmt: skip
-    (folder / f"kills-{installed_spark().line}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_report("kills", summary, whole=len(report) >= 200)
     return summary
 
 

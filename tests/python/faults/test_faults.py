@@ -1,6 +1,6 @@
 """1,000 writes by 8 writers on S3 while S3 and the metastore misbehave and writers are killed: nothing lost, doubled or mixed, and nobody was lied to.
 
-`SFBATCH_TEST_WRITES`, `SFBATCH_TEST_KILLS`, `SFBATCH_TEST_SEED`; its report is `build/faults.json`.
+`SFBATCH_TEST_WRITES`, `SFBATCH_TEST_KILLS`, `SFBATCH_TEST_SEED`; its report is `faults.json` (kept.py).
 """
 
 import json
@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import checker
@@ -22,6 +21,7 @@ import pytest
 from fleet import Fleet
 from hive_metastore import HiveMetastore
 from jvm import LIGHT
+from kept import stamp, write_report
 from metastore_faults import FaultyMetastore
 from plan import DAYS, TABLES, plan
 from postgres import free_port
@@ -174,8 +174,7 @@ def test_writes_under_faults(tmp_path, capsys):
         (tmp_path / "seen.pickle").write_bytes(pickle.dumps((reader.reads, proxy.changes, proxy.met)))
         report, found = judged(tmp_path, store, metastore, writers, reader, proxy, restarts)
         report["seconds"] = round(time.monotonic() - seconds)
-        BUILD.mkdir(exist_ok=True)
-        (BUILD / "faults.json").write_text(json.dumps(report, indent=1) + "\n")
+        write_report("faults", report, whole=writers.count >= 1000)
         say(json.dumps(report["outcomes"]))
         assert not found, f"{tmp_path} is kept; " + "\n".join(found[:50])
     finally:
@@ -274,7 +273,7 @@ def judged(folder, store, metastore, writers, reader, proxy, restarts):
     s3_requests = json.loads((folder / "s3_faults.json").read_text())
     found += too_little(writers, said, reader, restarts, proxy.met, s3_requests)
     report = {
-        "spark": installed_spark().version, "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "metastore": "Hive 2.3.9 on PostgreSQL", "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(under_faults), "kills": writers.kills,
+        **stamp(), "metastore": "Hive 2.3.9 on PostgreSQL", "seed": SEED, "writers": WRITERS, "writes": writers.count, "attempts": len(under_faults), "kills": writers.kills,
         "metastore_restarts": restarts, "outcomes": dict(said.most_common()), "spark_errors": dict(others.most_common(12)), "tables": tables,
         "states_seen_by_readers": reads, "of_which_by_a_late_call": explained["late"], "of_which_by_an_overtaken_writer": explained["overtaken"], "median_s": round(statistics.median(writers.took_s), 2),
         "p99_s": round(statistics.quantiles(writers.took_s, n=100)[98], 2), "late_changes": sum(late for *_, late in proxy.changes),

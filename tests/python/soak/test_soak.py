@@ -1,6 +1,6 @@
 """Half an hour of mixed work on one table of 50,000 partitions: memory, metastore calls and latencies at its end are those of its begin.
 
-`SFBATCH_TEST_MINUTES`, `SFBATCH_TEST_PARTITIONS`, `SFBATCH_TEST_SEED`; its report is `build/soak.json`.
+`SFBATCH_TEST_MINUTES`, `SFBATCH_TEST_PARTITIONS`, `SFBATCH_TEST_SEED`; its report is `soak.json` (kept.py).
 """
 
 import json
@@ -12,18 +12,16 @@ import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import checker
 import pytest
 from conftest import small_session
 from hive_metastore import HiveMetastore
+from kept import stamp, write_report
 from metastore_proxy import Proxy
 from pymetastore.hive_metastore import ttypes
-from sfbatch.installed import installed_spark
 
-BUILD = Path(__file__).parents[3] / "build"
 MINUTES = float(os.environ.get("SFBATCH_TEST_MINUTES", "30"))
 PARTITIONS = int(os.environ.get("SFBATCH_TEST_PARTITIONS", "50000"))
 SEED = os.environ.get("SFBATCH_TEST_SEED", "1")
@@ -58,8 +56,8 @@ def test_nothing_grows(tmp_path, capsys):
             samples = soaked(session, metastore, proxy, say)
         problems = checker.problems(metastore.uri, *TABLE.split("."))
         report, grown = compared(samples)
-        BUILD.mkdir(exist_ok=True)
-        (BUILD / "soak.json").write_text(json.dumps({**report, "problems": problems + grown}, indent=1) + "\n")
+        whole = MINUTES >= 30 and PARTITIONS >= 50000
+        write_report("soak", {**report, "problems": problems + grown}, whole=whole)
         say(json.dumps(report, indent=1))
         assert not problems + grown
     finally:
@@ -169,8 +167,7 @@ def compared(samples):
     ends = {"first": samples[:fifth], "last": samples[-fifth:]}
     report, grown = (
         {
-            "spark": installed_spark().version,
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            **stamp(),
             "minutes": MINUTES,
             "partitions": PARTITIONS,
             "statements": len(samples),
