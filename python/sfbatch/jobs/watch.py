@@ -74,7 +74,7 @@ class Watch:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """SIGINT and a scheduler's SIGTERM are a KeyboardInterrupt between requests and pieces of a log; a second at once.
+        """SIGINT and SIGTERM are a KeyboardInterrupt between requests and pieces of a log; the second of them at once.
 
         In the middle of a request it may leave a lock of the HTTP client taken, and the request to kill waits for ever.
         """
