@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,11 @@ import report
 from contenders import CONTENDERS, WITH_MANY
 from lake import Lake
 from sfbatch import local_metastore
-from worker import Worker
+from worker import Worker, cause
+
+sys.path.append(str(Path(__file__).parents[1] / "tests/python"))
+from kept import commit
+from s3proxy import S3Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,8 +167,7 @@ def task_runs(
             except RuntimeError as error:
                 if name == "sfbatch":
                     raise
-                causes = [line.strip() for line in str(error).splitlines() if line.startswith(("Caused by", ": "))]
-                failed[name] = f"{task.name}, run {number}: {(causes or [str(error)])[-1][:300]}"
+                failed[name] = f"{task.name}, run {number}: {cause(error)}"
                 say(started, f"{name} failed and is out: {failed[name]}")
                 continue
             found.append({"task": task.name, "contender": name, "run": number, "load": round(load, 2), **answer})
@@ -181,26 +183,12 @@ def task_runs(
 @contextmanager
 def s3_server(work: Path) -> Iterator[str]:
     """Give the endpoint of an S3 server with an empty bucket `lake`, as long as one comparison lasts."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests/python"))
-    from s3proxy import S3Proxy
-
     shutil.rmtree(work, ignore_errors=True)
     server = S3Proxy(work, heap="600m")
     try:
         yield server.endpoint
     finally:
         server.close()
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
 
 
 def say(started: float, what: str) -> None:

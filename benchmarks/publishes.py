@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests/python"))  # its metastore on PostgreSQL
 from hive_metastore import HiveMetastore  # noqa: E402
+from kept import commit  # noqa: E402
 from metastore_proxy import Proxy  # noqa: E402
 
 #: Under the lock: from asking for it to giving it back.
@@ -58,7 +60,10 @@ class Lake:
     def __init__(self, folder: Path) -> None:
         self.added = 0
         self.log = folder / "session.log"
-        self.metastore = HiveMetastore("2.3.9", "postgres", folder / "metastore").start()
+        counted = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_utility": "off"}
+        self.metastore = HiveMetastore("2.3.9", "postgres", folder / "metastore", **counted).start()
+        self.database = self.metastore.database
+        self.database.ask("CREATE EXTENSION pg_stat_statements")
         self.proxy = Proxy(self.metastore.uri)  # counts the calls; the bare ones pass it too
         self.proxy.__enter__()
         java = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'} -Dbench.log={self.log}"
@@ -109,7 +114,7 @@ class Lake:
             PARTITIONS.format(name=name, last=partitions - 1, first_id=1_000_000 * self.added, home=f"file:{home}")
         )
         script.chmod(0o644)
-        self.metastore.database.run(script)
+        self.database.run(script)
 
     def read(self, name: str, partitions: int) -> tuple[float, Any]:
         """Seconds to read the partitions by 1,000 names, and they."""
@@ -123,13 +128,23 @@ class Lake:
             found.addAll(self.client.getPartitionsByNames("bench", name, some))
         return time.perf_counter() - started, found
 
-    def alter(self, name: str, partitions: Any) -> float:
-        """Seconds to send them in one call."""
+    def alter(self, name: str, partitions: Any) -> dict[str, float]:
+        """Seconds to send them in one call; the statements that the metastore's database is asked for, and seconds of work there and in the metastore."""
         without_statistics = self.jvm.java.util.HashMap({"DO_NOT_UPDATE_STATS": "true"})
         context = self.jvm.org.apache.hadoop.hive.metastore.api.EnvironmentContext(without_statistics)
-        started = time.perf_counter()
+        self.database.ask("SELECT pg_stat_statements_reset()")
+        worked, started = self.cpu_s(), time.perf_counter()
         self.client.alter_partitions("bench", name, partitions, context)
-        return time.perf_counter() - started
+        seconds, worked = time.perf_counter() - started, self.cpu_s() - worked
+        [[statements, database]] = self.database.ask(
+            "SELECT sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements"
+        )
+        return {"alter": seconds, "statements": int(statements), "database": float(database), "metastore": worked}
+
+    def cpu_s(self) -> float:
+        """Of the metastore's JVM, since its start."""
+        fields = Path(f"/proc/{self.metastore.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def beside_bare_calls(lake: Lake, partitions: int, runs: int) -> dict[str, Any]:
@@ -157,14 +172,15 @@ def beside_bare_calls(lake: Lake, partitions: int, runs: int) -> dict[str, Any]:
         for partition in states[state]:
             partition.setParameters(parameters)
     found: dict[str, Any] = {"partitions": partitions}
-    found |= {key: [] for key in ("sfbatch", "whole", "read", "alter")}
+    measures = ("sfbatch", "whole", "read", "alter", "statements", "database", "metastore")
+    found |= {key: [] for key in measures}
     for turn in range(-1 if runs > 1 else 0, runs):
         read, _ = lake.read(bare, partitions)
         alter = lake.alter(bare, states["ab"[turn % 2]])
         publish, whole = lake.write(f"INSERT OVERWRITE bench.{ours} {rows}")
-        say(f"  bare {read:.2f} + {alter:.2f} s, sfbatch {publish:.2f} s of {whole:.2f} s")
+        say(f"  bare {read:.2f} + {alter['alter']:.2f} s, sfbatch {publish:.2f} s of {whole:.2f} s")
         if turn >= 0:
-            for key, value in (("sfbatch", publish), ("whole", whole), ("read", read), ("alter", alter)):
+            for key, value in ({"sfbatch": publish, "whole": whole, "read": read} | alter).items():
                 found[key].append(value)
     return found
 
@@ -220,7 +236,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# What a publish costs at the metastore",
         "",
-        f"Written by `make bench-publishes`, {results['date']}, {results['minutes']} minutes; every number is in `publishes.json`. Hive metastore 2.3.9 on PostgreSQL, Spark 3.5, "
+        f"Written by `make bench-publishes`, {results['date']}, at {results['commit']}, {results['minutes']} minutes; every number is in `publishes.json`. Hive metastore 2.3.9 on PostgreSQL, Spark 3.5, "
         "files on local disk, 2 cores that also run the metastore, PostgreSQL and a proxy that counts the calls. Medians. A *publish* is all that is done under the lock, from asking for it "
         "to giving it back; the *statement* is the whole INSERT OVERWRITE, its Spark job and the look at what was written too.",
         "",
@@ -242,7 +258,19 @@ def report(results: dict[str, Any]) -> str:
         lines.append(
             f"| {found['partitions']:,} | {read:.2f} + {alter:.2f} | {ours:.2f} | {ours / (read + alter):.2f} | {whole:.1f} |"
         )
+    lines += ["", "### What limits it", ""]
+    for found in results["beside"]:
+        n = found["partitions"]
+        alter, statements, database, metastore = (
+            statistics.median(found[key]) for key in ("alter", "statements", "database", "metastore")
+        )
+        lines.append(
+            f"- {n:,} partitions: the bare alter is {statements / n:.1f} statements of the metastore's database a partition, one after the other, {1000 * alter / n:.1f} ms in all; "
+            f"{1000 * database / n:.1f} ms of it is PostgreSQL's work on them, {1000 * metastore / n:.1f} ms is CPU of the metastore's own code (Hive's `alterPartitions` by DataNucleus)."
+        )
     lines += [
+        "",
+        "sfbatch adds under the lock what the first table shows; the rest of the statement is Spark's: it writes one directory and file a partition, and lists each.",
         "",
         "## As history and table grow",
         "",
@@ -303,26 +331,20 @@ def lake_in(folder: Path) -> Iterator[Lake]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="small numbers, nothing kept: does it run?")
-    parser.add_argument(
-        "--only", choices=("beside", "growing"), help="one part anew, the other as publishes.json has it"
-    )
     options = parser.parse_args()
-    smoke, kept = options.smoke, HERE / "publishes.json"
-    results = json.loads(kept.read_text()) if options.only else {}
+    smoke, results = options.smoke, {"commit": commit()}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sfbatch-publishes-") as folder, lake_in(Path(folder)) as lake:
-        if options.only != "growing":
-            sizes = [(20, 2)] if smoke else [(2000, 4), (10_000, 1)]
-            results["beside"] = [beside_bare_calls(lake, n, runs) for n, runs in sizes]
-        if options.only != "beside":
-            large = {"versions": 30, "partitions": 300} if smoke else {"versions": 10_000, "partitions": 50_000}
-            results["growing"] = [as_it_grows(lake, what, 10, n, 2 if smoke else 11) for what, n in large.items()]
+        sizes = [(20, 2)] if smoke else [(2000, 4), (10_000, 2)]
+        results["beside"] = [beside_bare_calls(lake, n, runs) for n, runs in sizes]
+        large = {"versions": 30, "partitions": 300} if smoke else {"versions": 10_000, "partitions": 50_000}
+        results["growing"] = [as_it_grows(lake, what, 10, n, 2 if smoke else 11) for what, n in large.items()]
     results["date"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     results["minutes"] = round((time.monotonic() - started) / 60, 1)
     print(report(results))
     if not smoke:
         (HERE / "PUBLISHES.md").write_text(report(results))
-        kept.write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "publishes.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ from contenders import CONTENDERS, ONE_MONTH
 from lake import DATABASE, Lake
 
 
+def cause(error: Exception) -> str:
+    """What Java's innermost exception says, of an error that py4j reports."""
+    said = str(error).strip().splitlines()
+    causes = [line.strip() for line in said if line.startswith(("Caused by", ": "))]
+    return (causes or said or [repr(error)])[-1].removeprefix(": ")[:300]
+
+
 class Worker:
     """The parent's end: `worker.call("timed", "sfbatch", "rewrite", 0)`."""
 
@@ -109,7 +116,7 @@ class Session:
                 contender.write(rows.withColumn("shipmonth", lit(month)), month)()
                 taken.append(time.perf_counter() - started)
             except Exception as error:
-                refused.append(str(error).strip().splitlines()[0][:200])
+                refused.append(cause(error))
 
         for writer in range(writers):
             write(writer)

@@ -24,13 +24,13 @@ SCHEMA = {
 class HiveMetastore:
     """`.uri`, `.warehouse`, `.pid`; `stop` and `start` keep the port and the tables. `jars`, `settings`: of a file system it is to know."""
 
-    def __init__(self, version, database, folder, jars=(), settings=()):
+    def __init__(self, version, database, folder, jars=(), settings=(), **database_settings):
         assert PARTS.exists(), "run `make build/.metastores`"
         parts = PARTS.read_text().split()
         jars = [*(part for part in parts if part.endswith(".jar")), *jars]
         self.folder = folder
         scripts = self._release(parts, "4.0.1") / "scripts/metastore/upgrade"  # it has those of all versions
-        self.database = DATABASES[database](Path(f"{folder}-{database}")).start()
+        self.database = DATABASES[database](Path(f"{folder}-{database}"), **database_settings).start()
         self.port = free_port()
         self.uri, self.warehouse = f"thrift://127.0.0.1:{self.port}", str(folder / "warehouse")
         kind = self.database.scripts

@@ -12,14 +12,17 @@ ROOT = Path(__file__).parents[2]
 
 def stamp():
     """What was measured, and when."""
-    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
-    changed = "-dirty" if _git("status", "--porcelain", "scala", "python") else ""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"spark": installed_spark().version, "commit": commit + changed, "date": now}
+    return {"spark": installed_spark().version, "commit": commit(), "date": now}
 
 
-def _git(*arguments):
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+def commit():
+    """The short name of the commit, `-dirty` where the product differs from it."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if git("status", "--porcelain", "scala", "python") else "")
 
 
 def write_report(name, report, *, whole):

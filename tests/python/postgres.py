@@ -23,9 +23,10 @@ class Postgres:
 
     jdbc_driver, scripts = "org.postgresql.Driver", "postgres"
 
-    def __init__(self, directory):
+    def __init__(self, directory, **settings):
         assert BIN, "no PostgreSQL here: install Debian's postgresql"
         self.port, self.directory = free_port(), directory
+        self._settings = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self.options = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         directory.mkdir()
         if self.options:
@@ -38,7 +39,17 @@ class Postgres:
         self.url = f"postgresql://sfbatch@127.0.0.1:{self.port}/postgres"
 
     def start(self):
-        where = ["-D", self.directory, "-p", str(self.port), "-k", self.directory, "-c", "listen_addresses=127.0.0.1"]
+        where = [
+            "-D",
+            self.directory,
+            "-p",
+            str(self.port),
+            "-k",
+            self.directory,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            *self._settings,
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
         self.process = subprocess.Popen([BIN / "postgres", *where], **quiet, **self.options)
         give_up = time.monotonic() + 30
@@ -57,3 +68,9 @@ class Postgres:
         url = self.url.replace("/postgres", f"/{database}")
         command = [BIN / "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", script.name]
         subprocess.run(command, check=True, capture_output=True, cwd=script.parent)
+
+    def ask(self, query):
+        """The rows, each a list of texts."""
+        command = [BIN / "psql", "-X", "-t", "-A", "-F", "\t", "-d", self.url, "-c", query]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
+        return [line.split("\t") for line in answer.splitlines()]

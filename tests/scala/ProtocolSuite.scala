@@ -152,7 +152,8 @@ class ProtocolSuite extends ByHand {
   }
 
   test("the path of a location is Hadoop's") {
-    val bodies = Seq("/a/b", "/a b/c=d%2Fe", "/a:/b", "/x", "/a//b", "/a/", "/", "/ä/日本", "/a:b/c#d?e")
+    val bodies =
+      Seq("/a/b", "/a b/c=d%2Fe", "/a:/b", "/x", "/a//b", "/a/", "/", "/ä/日本", "/a:b/c#d?e", "/a/../b", "/a/./b", "/.a")
     for (body <- bodies; start <- Seq("", "file:", "file://", "s3a://bucket", "hdfs://name:8020"))
       assertEquals(PartitionPath.ofLocation(start + body), new Path(start + body).toUri.getPath, start + body)
   }

@@ -74,7 +74,7 @@ object PartitionPath {
     val scheme = location.indexOf(":/")
     val path = if (scheme < 0 || location.indexOf('/') < scheme) location else location.substring(scheme + 1)
     val absolute = if (path.startsWith("//")) path.substring(math.max(2, path.indexOf('/', 2))) else path
-    if (!absolute.startsWith("/") || absolute.endsWith("/") || absolute.contains("//"))
+    if (!absolute.startsWith("/") || absolute.endsWith("/") || absolute.contains("//") || absolute.contains("/."))
       new Path(location).toUri.getPath
     else absolute
   }

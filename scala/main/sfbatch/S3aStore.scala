@@ -62,18 +62,12 @@ private[sfbatch] final class S3aStore(fs: FileSystem) extends HadoopStore(fs) {
   }
 
   override def read(path: Path): Option[Array[Byte]] = Store.guarded(s"cannot read $path") {
-    @tailrec def attempt(number: Int): Option[Array[Byte]] =
-      answer(client.get(key(path))) match {
-        case Right(bytes) => Some(bytes)
-        // No other 404: of a bucket, or from something before S3, says nothing about the object.
-        case Left((e, Some(404))) if S3aClient.errorCode(e).contains("NoSuchKey") => None
-        case Left((_, status))
-            if number < (if (status.isEmpty) AttemptsUnheard else Attempts) && status.forall(passing) =>
-          pause(number)
-          attempt(number + 1)
-        case Left((e, status)) => throw failed(path, e, status)
-      }
-    attempt(1)
+    answer(patiently(client.get(key(path)))) match {
+      case Right(bytes) => Some(bytes)
+      // No other 404: of a bucket, or from something before S3, says nothing about the object.
+      case Left((e, Some(404))) if S3aClient.errorCode(e).contains("NoSuchKey") => None
+      case Left((e, status)) => throw failed(path, e, status)
+    }
   }
 
   /** Left: what the SDK threw, and the HTTP status of it, if there was an answer. */
@@ -104,19 +98,20 @@ private[sfbatch] object S3aStore {
   private def pause(number: Int): Unit = Thread.sleep((50L << number) + Random.nextInt(100))
 
   /** A request that may be sent twice, and is where another try is worth it. Throws what the SDK throws. */
-  def patiently[T](request: => T): T = {
+  @tailrec def patiently[T](request: => T, number: Int = 1): T =
+    (try Right(request)
+    catch { case NonFatal(e) if number < attempts(e) && !Thread.currentThread.isInterrupted => Left(e) }) match {
+      case Right(answer) => answer
+      case Left(_) =>
+        pause(number)
+        patiently(request, number + 1)
+    }
+
+  private def attempts(e: Throwable): Int = S3aClient.status(e) match {
+    case _ if e.isInstanceOf[SfBatchException] => 1
+    case None => AttemptsUnheard
     // A copy's answer is 200 at once; the SDK v1 throws what the body then says, SlowDown perhaps.
-    def isPassing(e: Throwable) =
-      !e.isInstanceOf[SfBatchException] && S3aClient.status(e).forall(s => passing(s) || s == 200)
-    @tailrec def attempt(number: Int): T =
-      (try Right(request)
-      catch { case NonFatal(e) if number < Attempts && isPassing(e) => Left(e) }) match {
-        case Right(answer) => answer
-        case Left(_) =>
-          pause(number)
-          attempt(number + 1)
-      }
-    attempt(1)
+    case Some(status) => if (passing(status) || status == 200) Attempts else 1
   }
 
   /** What Hadoop would throw. */

@@ -6,7 +6,7 @@ import re
 import pytest
 import requests
 from live import eventually
-from test_safety import cli
+from test_access import cli
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
