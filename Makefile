@@ -73,9 +73,11 @@ test-metastores: .venv/spark-3.5/classes.jsa build/.metastores ## the protocol o
 	for metastore in 2.3.9-mariadb 3.1.3-postgres 4.0.1-postgres 4.0.1-mariadb; do run $$metastore; done
 	exit $$failed
 
-test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.installed .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (20 minutes; fetches 2 GB first)
+test-readers: .venv/spark-readers/classes.jsa .venv/spark-4.0/.installed .venv/spark-stock-4.1/.installed .venv/spark-stock-4.3/.installed build/.trino build/.s3 build/.metastores ## every kind of table read by Trino, stock Spark 3.5 to 4.3, pyarrow, pandas, DuckDB (20 minutes; fetches 2 GB first)
 	$(call say,other readers)
 	.venv/spark-readers/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/readers $(PYTEST)
+	$(call say,Trino beside switches with a Hive metastore on PostgreSQL)
+	SFBATCH_TEST_METASTORE=2.3.9-postgres .venv/spark-readers/bin/python -m pytest -v -c tests/python/pytest.ini tests/python/readers/test_switches.py $(PYTEST)
 
 test-jobs: .venv/jobs/.sfbatch ## the job server's tests: no Spark, no metastore
 	$(call say,the job server)

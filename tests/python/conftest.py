@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def metastore(home):
     """The embedded metastore, a real server process on Derby: `.uri`, `.warehouse`, `.pid`. Or Hive's own on a database server."""
+    with wanted_metastore(home) as running:
+        yield running
+
+
+@contextmanager
+def wanted_metastore(home, jars=(), settings=()):
+    """`jars`, `settings`: of a file system that Hive's own is to know."""
     wanted = os.environ.get("SFBATCH_TEST_METASTORE")  # 2.3.9-postgres, ...: `make test-metastores`
     if wanted is None:
         yield local_metastore.start(home)
@@ -85,7 +93,8 @@ def metastore(home):
         return
     from hive_metastore import HiveMetastore
 
-    running = HiveMetastore(*wanted.split("-"), Path(tempfile.mkdtemp(prefix="sfbatch-metastore-"))).start()
+    place = Path(tempfile.mkdtemp(prefix="sfbatch-metastore-"))
+    running = HiveMetastore(*wanted.split("-"), place, jars, settings).start()
     os.environ["SFBATCH_METASTORE_URI"] = running.uri
     yield running
     running.close()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import small_session
+from conftest import small_session, wanted_metastore
 from s3.s3_server import S3Server
 from stock import StockSpark
 
@@ -25,15 +25,28 @@ def s3():
 
 
 @pytest.fixture(scope="session")
-def spark(metastore, s3, tmp_path_factory):
-    """The session with sfbatch, on S3A too."""
+def s3a(s3):
+    """Hadoop's settings."""
     assert S3_JARS.exists(), "run `make build/.s3`"
-    os.chdir(tmp_path_factory.mktemp("cwd"))
-    s3a = {
+    settings = {
         "endpoint": s3.endpoint, "endpoint.region": "us-east-1", "path.style.access": "true", "connection.ssl.enabled": "false",
         "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider", "access.key": "any", "secret.key": "any",
     }  # fmt: skip
-    settings = {f"spark.hadoop.fs.s3a.{name}": value for name, value in s3a.items()}
+    return {f"fs.s3a.{name}": value for name, value in settings.items()}
+
+
+@pytest.fixture(scope="session")
+def metastore(home, s3a):
+    """As everywhere, and on S3 too."""
+    with wanted_metastore(home, S3_JARS.read_text().split(":"), s3a) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def spark(metastore, s3a, tmp_path_factory):
+    """The session with sfbatch, on S3A too."""
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    settings = {f"spark.hadoop.{name}": value for name, value in s3a.items()}
     session = small_session(**settings, **{"spark.driver.extraClassPath": S3_JARS.read_text()})
     yield session
     session.stop()
