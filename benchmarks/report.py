@@ -54,7 +54,7 @@ def _lines(results: dict[str, Any], seconds: dict[str, dict[str, list[float]]]) 
     lines = [
         "# How fast",
         "",
-        f"Written by `make {'bench-s3' if 'store' in results else 'bench'}` (`benchmarks/run`); every number is in `results.json`, medians of "
+        f"Written by `make {'bench-s3' if results.get('store', '').startswith('S3') else 'bench'}` (`benchmarks/run`); every number is in `results.json`, medians of "
         f"{min(counts)} to {max(counts)} interleaved runs after one to warm up.",
         "",
         f"- {results['date']}, commit `{results['commit']}`, {results['minutes']} minutes in all",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import sys
 import time
 import traceback
@@ -19,7 +20,8 @@ def cause(error: Exception) -> str:
     """What Java's innermost exception says, of an error that py4j reports."""
     said = str(error).strip().splitlines()
     causes = [line.strip() for line in said if line.startswith(("Caused by", ": "))]
-    return (causes or said or [repr(error)])[-1].removeprefix(": ")[:300]
+    last = (causes or said or [repr(error)])[-1].removeprefix(": ")[:300]
+    return re.sub(r"(file:)?/\S*?/build/bench", "...", last)
 
 
 class Worker:
