@@ -31,7 +31,7 @@ private[sfbatch] trait S3aClient {
     */
   def canCopyParts: Boolean
 
-  /** Of the parts an object is sent in: `fs.s3a.multipart.size`. */
+  /** Of the parts an object is sent in: `fs.s3a.multipart.size`, within what S3 takes. */
   def partBytes: Long
 
   /** The ID of a multipart upload, which nobody sees before it is closed. */
@@ -81,7 +81,7 @@ private[sfbatch] object S3aClient {
     protected val bucket: String = String.valueOf(call(fs, "getBucket"))
     private val held = new WeakReference(fs) // the key in `clients`, which its value must not keep there
     protected def helper: AnyRef = call(held.get, "getWriteOperationHelper")
-    val partBytes: Long = fs.getConf.getLongBytes("fs.s3a.multipart.size", 64L << 20)
+    val partBytes: Long = (fs.getConf.getLongBytes("fs.s3a.multipart.size", 64L << 20) max (5L << 20)) min (5L << 30)
 
     val canCopyParts: Boolean = {
       val algorithm = String.valueOf(call(factory, "getServerSideEncryptionAlgorithm")).toUpperCase

@@ -50,7 +50,7 @@ def new_session(s3, metastore, tmp_path_factory):
             "spark.hadoop.fs.s3a.secret.key": "any",
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
             **{f"spark.hadoop.fs.s3a.bucket.sealed.encryption.{key}": value for key, value in SEALED.items()},
-            "spark.hadoop.fs.s3a.bucket.parts.multipart.size": "5M",
+            "spark.hadoop.fs.s3a.bucket.parts.multipart.size": "1M",
             "spark.hadoop.fs.s3a.bucket.plain.committer.magic.enabled": "false",
             "spark.hadoop.fs.s3a.bucket.inmemory.committer.magic.track.commits.in.memory.enabled": "true",
         }
