@@ -129,7 +129,7 @@ def test_the_job_runs_on_when_asked_to_be_left(live, script):
     assert waiting.wait(90) == 130
     job_id = newest(live)
     assert job_id in waiting.stderr.read()
-    assert live.status(job_id) == "RUNNING"
+    live.running(job_id)
     live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
 
 
@@ -155,7 +155,7 @@ def test_ctrl_c_on_a_terminal_asks(live, script, answer, code, status):
     os.write(master, answer.encode())
     assert process.wait(90) == code
     job_id = newest(live)
-    assert live.status(job_id) == status
+    eventually(lambda: live.status(job_id) == status)
     live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
     os.close(master)
 
@@ -166,7 +166,7 @@ def test_a_log_is_followed_while_the_job_writes_it(live, script, tmp_path):
     job_id = sfbatch(live, *SUBMIT, script(text)).stdout.strip()
     following = started(live, "jobs", "logs", "-f", "--stdout", job_id)
     lines = [following.stdout.readline() for _ in range(2)]
-    assert live.status(job_id) == "RUNNING"
+    live.running(job_id)
     go.touch()
     assert lines + following.stdout.readlines() == ["0\n", "1\n", "2\n", "3\n"]
     assert following.wait(60) == 0
