@@ -214,7 +214,8 @@ $(UV):
 	$(UV) pip sync --python .venv/spark-$*/bin/python --require-hashes $<
 	touch $@
 
-.venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
+# Named one by one: what a pattern alone names is no target when a newer file is at hand, and an old wheel would be tested.
+$(patsubst %,.venv/spark-%/.wheel,3.5 4.0 4.1 4.3 readers): .venv/spark-%/.wheel: $(WHEEL) .venv/spark-%/.installed
 	@$(UV) pip install -q --python .venv/spark-$*/bin/python --no-deps --reinstall $(WHEEL)
 	touch $@
 

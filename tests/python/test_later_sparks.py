@@ -26,10 +26,20 @@ def test_parameters_reach_statements_on_our_tables_and_others(spark, table):
         assert rows(spark, table) == [(1, "a"), (2, "b"), (3, "c")]
 
 
-@pytest.mark.skipif(LINE >= (4, 2), reason="from Spark 4.2 on it is a clause that is refused: below")
 def test_replace_where_replaces_what_it_names(spark, table):
     spark.sql(f"INSERT INTO {table} REPLACE WHERE day = 'a' VALUES (3, 'a')")
     assert rows(spark, table) == [(2, "b"), (3, "a")]
+    none = "none AS (SELECT 1 AS id, 'b' AS day WHERE false)"
+    spark.sql(f"WITH {none} INSERT INTO {table} REPLACE WHERE day >= 'b' SELECT * FROM none")
+    assert rows(spark, table) == [(3, "a")]
+    spark.sql(f"INSERT INTO {table} REPLACE WHERE day = 'a' WITH {none} SELECT * FROM none")
+    assert rows(spark, table) == []
+
+
+def test_rows_that_replace_where_does_not_name_are_refused(spark, table):
+    with pytest.raises(Exception, match="rows lie outside replaceWhere"):
+        spark.sql(f"INSERT INTO {table} REPLACE WHERE day = 'a' VALUES (3, 'a'), (4, 'c')")
+    assert rows(spark, table) == [(1, "a"), (2, "b")]
 
 
 @pytest.mark.skipif(LINE < (4, 2), reason="Spark 4.2 brought them")
@@ -38,7 +48,7 @@ def test_replace_where_replaces_what_it_names(spark, table):
     [
         "INSERT WITH SCHEMA EVOLUTION INTO {} VALUES (3, 'a')",
         "INSERT INTO {} REPLACE USING (day) VALUES (3, 'a')",
-        "INSERT INTO {} REPLACE WHERE day = 'a' VALUES (3, 'a')",
+        "INSERT WITH SCHEMA EVOLUTION INTO {} REPLACE WHERE day = 'a' VALUES (3, 'a')",
     ],
 )
 def test_a_clause_that_would_not_be_heeded_is_refused(spark, table, statement):

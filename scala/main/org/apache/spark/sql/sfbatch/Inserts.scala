@@ -1,7 +1,7 @@
 package org.apache.spark.sql.sfbatch
 
-import org.apache.spark.sql.catalyst.expressions.Attribute
-import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan, UnaryNode}
+import org.apache.spark.sql.catalyst.expressions.{Attribute, Expression}
+import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan, UnaryNode, WithCTE}
 
 /** Inserts that keep the writer's options, which Spark's own statement has no room for. */
 object Inserts {
@@ -11,6 +11,27 @@ object Inserts {
 
   /** Clauses of a later Spark (REPLACE USING, WITH SCHEMA EVOLUTION) that nothing here would heed. */
   def unheeded(insert: InsertIntoStatement): Seq[String] = Later.unknown(insert, InsertIntoStatement, KnownFields)
+
+  /** The condition of INSERT ... REPLACE WHERE where it is a clause of the statement (Spark 4.3.0; up to 4.1 it is
+    * parsed to an OverwriteByExpression), if no other clause stands beside it that nothing here would heed.
+    */
+  def replaceWhere(insert: InsertIntoStatement): Option[Expression] =
+    if (unheeded(insert) == Seq("replaceCriteriaOpt"))
+      Later.call[Option[AnyRef]](insert, "replaceCriteriaOpt").collect {
+        case criteria if criteria.getClass.getSimpleName == "InsertReplaceWhere" => Later.call(criteria, "cond")
+      }
+    else None
+
+  /** The insert as one that overwrites, without the clauses of a later Spark. */
+  def overwriting(insert: InsertIntoStatement, options: Map[String, String]): LogicalPlan =
+    statement(
+      insert.table,
+      Carrier(options, strict = false, insert.query),
+      overwrite = true,
+      insert.byName,
+      insert.partitionSpec,
+      insert.userSpecifiedCols
+    )
 
   /** As `insertInto` and SQL: the query's columns in the table's order, partition columns last. */
   def byPosition(
@@ -33,13 +54,29 @@ object Inserts {
     override protected def withNewChildInternal(newChild: LogicalPlan): Carrier = copy(child = newChild)
   }
 
-  private def statement(table: LogicalPlan, query: LogicalPlan, overwrite: Boolean, byName: Boolean): LogicalPlan =
+  /** The carrier on a query, and the query without it: Spark lays a WITH's definitions around what it finds. */
+  object Carried {
+    def unapply(query: LogicalPlan): Option[(Carrier, LogicalPlan)] = query match {
+      case carrier: Carrier => Some((carrier, carrier.child))
+      case w: WithCTE => unapply(w.plan).map { case (carrier, plan) => (carrier, w.withNewPlan(plan)) }
+      case _ => None
+    }
+  }
+
+  private def statement(
+      table: LogicalPlan,
+      query: LogicalPlan,
+      overwrite: Boolean,
+      byName: Boolean,
+      partitionSpec: Map[String, Option[String]] = Map.empty,
+      userSpecifiedCols: Seq[String] = Nil
+  ): LogicalPlan =
     Later.call( // Spark 4.2 has more fields
       InsertIntoStatement,
       "apply",
       table,
-      Map.empty,
-      Nil, // columns named by the user
+      partitionSpec,
+      userSpecifiedCols,
       query,
       overwrite,
       false, // if the partition does not exist

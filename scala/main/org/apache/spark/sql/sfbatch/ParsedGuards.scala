@@ -40,6 +40,12 @@ object ParsedGuards {
             ours(relation.multipartIdentifier).flatMap(WriteTo.insert(_, relation, write)).getOrElse(write)
           case _ => write
         }
+      case insert: InsertIntoStatement =>
+        (insert.table, Inserts.replaceWhere(insert)) match {
+          case (relation: UnresolvedRelation, Some(condition)) if ours(relation.multipartIdentifier).isDefined =>
+            Inserts.overwriting(insert, WriteTo.replaceWhere(condition))
+          case _ => insert
+        }
     }
   }
 

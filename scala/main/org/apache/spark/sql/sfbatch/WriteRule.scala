@@ -21,7 +21,8 @@ final case class WriteRule(session: Session) extends Rule[LogicalPlan] {
     case insert: InsertIntoStatement if insert.table.resolved && insert.query.resolved =>
       WriteRule.target(insert.table).filter(OurTable.isOurs).fold[LogicalPlan](insert) { table =>
         insert.query match {
-          case Inserts.Carrier(options, strict, query) => write(table, withQuery(insert, query), options, strict)
+          case Inserts.Carried(Inserts.Carrier(options, strict, _), query) =>
+            write(table, withQuery(insert, query), options, strict)
           case _ => write(table, insert, Map.empty, strict = false)
         }
       }

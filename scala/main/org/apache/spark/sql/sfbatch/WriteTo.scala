@@ -86,7 +86,7 @@ object WriteTo {
             "it would drop every partition that the data does not have",
             "overwritePartitions(), and ALTER TABLE ... DROP PARTITION for the others"
           )
-        case condition => o.writeOptions + ("replaceWhere" -> sql(condition))
+        case condition => o.writeOptions ++ replaceWhere(condition)
       }
       Some(into(target, o.query, overwrite = true, o.isByName, options))
     case _ => None
@@ -102,10 +102,9 @@ object WriteTo {
     if (byName) Inserts.byName(target, query, overwrite, options)
     else Inserts.byPosition(target, query, overwrite, options)
 
-  /** The condition as a user would write it: bare column names. */
-  private def sql(condition: Expression): String = condition.transform { case a: Attribute =>
-    UnresolvedAttribute(Seq(a.name))
-  }.sql
+  /** The option that says so, its condition as a user would write it: bare column names. */
+  def replaceWhere(condition: Expression): Map[String, String] =
+    Map("replaceWhere" -> condition.transform { case a: Attribute => UnresolvedAttribute(Seq(a.name)) }.sql)
 
   /** Spark refuses `writeTo` on a Hive table before any rule, unless the session catalog is ours (ResolveRelations,
     * 3.5.6, 4.0.2).
