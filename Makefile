@@ -91,7 +91,7 @@ test-faults: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metasto
 	SFBATCH_TEST_KILLS=$${SFBATCH_TEST_KILLS:-100} SFBATCH_TEST_WRITES=$${SFBATCH_TEST_WRITES:-1000} \
 	  ../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini faults -s $(PYTEST)
 
-soak: .venv/spark-3.5/classes.jsa build/.metastores ## half an hour of mixed work on a table of 50,000 partitions: what grows (45 minutes)
+soak: .venv/spark-3.5/classes.jsa build/.s3 build/.s3proxy build/.metastores ## half an hour of mixed work on a table of 50,000 partitions on S3: what grows (an hour)
 	$(call say,half an hour of mixed work on one table)
 	cd tests/python
 	../../.venv/spark-3.5/bin/python -m pytest -c pytest.ini soak -s $(PYTEST)

@@ -11,10 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlparse
+
+from s3_proxy import Handler, Server
 
 #: Of every 1,000 requests of a kind, how many meet what. `exclusive`: PUT with If-None-Match.
 PER_MILLE = {
@@ -28,19 +27,15 @@ PER_MILLE = {
 #: From when to when, of each four minutes, there are so many times as many: two storms that retries outlast, and one that they do not.
 STORMS, CYCLE_S, TIMES = ((60, 66), (120, 126), (180, 206)), 240, 25
 ERRORS = {"throttled": (503, "SlowDown"), "conflict": (409, "ConditionalRequestConflict"), "failed_though_done": (500, "InternalError")}  # fmt: skip
-HOP = {"connection", "transfer-encoding", "keep-alive", "expect", "date", "server"}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    backend, dice, met, troubled = None, None, Counter(), threading.Event()
-    _connection = None
+class FaultyHandler(Handler):
+    dice, troubled = None, threading.Event()
 
-    def _serve(self):
-        body = self._body()
+    def serve(self, body):
         kind = "exclusive" if self.command == "PUT" and self.headers.get("If-None-Match") else self.command
         fault = self._fault(kind)
-        self.met[f"{kind} {fault}" if fault else kind] += 1
+        self.count(f"{kind} {fault}" if fault else kind)
         if fault == "slow":
             time.sleep(self.dice.uniform(0.1, 2))
         if fault == "cut":
@@ -52,25 +47,12 @@ class Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault in {"throttled", "conflict"}:
             return self._refuse(*ERRORS[fault])
-        status, headers, answer = self._ask(body)
+        answer = self.ask(body)
         if fault == "lost":
             return self._hang_up()
         if fault == "failed_though_done":
             return self._refuse(*ERRORS[fault])
-        self.send_response_only(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        if not any(name.lower() == "content-length" for name, _ in headers) and status not in {204, 304}:
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        if fault == "broken_off":
-            self.wfile.write(answer[: len(answer) // 2])
-            return self._hang_up()
-        if self.command != "HEAD":
-            self.wfile.write(answer)
-        return None
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+        return self.answer(*answer, broken_off=fault == "broken_off")
 
     def _fault(self, kind):
         if not self.troubled.is_set():
@@ -83,76 +65,30 @@ class Handler(BaseHTTPRequestHandler):
                 return fault
         return None
 
-    def _body(self):
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def _ask(self, body, headers=None, connection=None):
-        kept = {key: value for key, value in (headers or self.headers).items() if key.lower() not in HOP}
-        kept["Content-Length"] = str(len(body))
-        for again in (True, False):
-            if connection is None and self._connection is None:
-                self._connection = http.client.HTTPConnection(*self.backend, timeout=60)
-            try:
-                (connection or self._connection).request(self.command, self.path, body, kept)
-                answer = (connection or self._connection).getresponse()
-                break
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # An idle connection that the server closed: it has not seen the request.
-                self._connection = None
-                if not again or connection:
-                    raise
-        content = answer.read()
-        return answer.status, [(n, v) for n, v in answer.getheaders() if n.lower() not in HOP], content
-
     def _late(self, wait, body, headers):
         time.sleep(wait)
-        self._ask(body, headers, http.client.HTTPConnection(*self.backend, timeout=60))
+        self.ask(body, headers, http.client.HTTPConnection(*self.backend, timeout=60))
 
     def _refuse(self, status, code):
         content = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-        self.send_response_only(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        self.answer(status, [("Content-Type", "application/xml")], content)
 
     def _hang_up(self):
         self.close_connection = True
 
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_):
-        """A client that hung up, or was killed."""
-
 
 def main():
     backend, port, seed, report = sys.argv[1:]
-    parsed = urlparse(backend)
-    Handler.backend, Handler.dice = (parsed.hostname, parsed.port), random.Random(f"s3 {seed}")
-    server = Server(("127.0.0.1", int(port)), Handler)
-    signal.signal(signal.SIGUSR1, lambda *_: Handler.troubled.set())
-    signal.signal(signal.SIGUSR2, lambda *_: Handler.troubled.clear())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    FaultyHandler.dice = random.Random(f"s3 {seed}")
+    signal.signal(signal.SIGUSR1, lambda *_: FaultyHandler.troubled.set())
+    signal.signal(signal.SIGUSR2, lambda *_: FaultyHandler.troubled.clear())
+    server = Server(FaultyHandler.before(backend), int(port)).start()
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not ended.wait(1):
         pass
     with Path(report).open("w") as file:
-        json.dump(dict(sorted(Handler.met.items())), file)
+        json.dump(dict(sorted(server.met.items())), file)
 
 
 if __name__ == "__main__":

@@ -26,14 +26,12 @@ from metastore_faults import FaultyMetastore
 from plan import DAYS, TABLES, plan
 from postgres import free_port
 from pymetastore.hive_metastore import ttypes
-from sfbatch.installed import installed_spark
+from s3_store import Store, hadoop_settings
+from s3a import JARS
 from sfbatch.spark import CATALOG, EXTENSION, jar_path
 from stock import StockSpark
-from store import Store
 from truth import Truth
 
-BUILD = Path(__file__).parents[3] / "build"
-JARS = BUILD / f"s3-{installed_spark().line}.classpath"
 WRITES = int(os.environ.get("SFBATCH_TEST_WRITES", "60"))
 KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", WRITES // 10))
 SEED = int(os.environ.get("SFBATCH_TEST_SEED", "1"))
@@ -50,19 +48,6 @@ HISTORY = {
 }
 
 
-def s3a(endpoint):
-    return {
-        "fs.s3a.endpoint": endpoint,
-        "fs.s3a.endpoint.region": "us-east-1",
-        "fs.s3a.path.style.access": "true",
-        "fs.s3a.connection.ssl.enabled": "false",
-        "fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
-        "fs.s3a.access.key": "any",
-        "fs.s3a.secret.key": "any",
-        "fs.s3a.directory.marker.retention": "keep",
-    }
-
-
 def session(endpoint, **more):
     """The settings of a session."""
     return {
@@ -73,7 +58,7 @@ def session(endpoint, **more):
         "spark.driver.memory": "600m",
         "spark.driver.extraClassPath": JARS.read_text(),
         "spark.sql.session.timeZone": "UTC",
-        **{f"spark.hadoop.{key}": value for key, value in s3a(endpoint).items()},
+        **{f"spark.hadoop.{key}": value for key, value in hadoop_settings(endpoint).items()},
         **more,
     }
 
@@ -145,7 +130,9 @@ def test_writes_under_faults(tmp_path, capsys):
     place = Path(
         tempfile.mkdtemp(prefix="sfbatch-faults-")
     )  # PostgreSQL does not run as root, and pytest's directories are root's
-    metastore = HiveMetastore("2.3.9", "postgres", place, JARS.read_text().split(":"), s3a(store.endpoint)).start()
+    metastore = HiveMetastore(
+        "2.3.9", "postgres", place, JARS.read_text().split(":"), hadoop_settings(store.endpoint)
+    ).start()
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("s3_faults.py")), store.endpoint, str(port), str(SEED)]
     s3_faults = subprocess.Popen([*command, str(tmp_path / "s3_faults.json")])

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import small_session, wanted_metastore
 from s3.s3_server import S3Server
+from s3a import JARS
+from s3a import s3a as s3a_settings
 from stock import StockSpark
 
 from readers.tables import TABLES
@@ -14,7 +16,6 @@ from readers.trino_server import TrinoServer
 
 ROOT = Path(__file__).parents[3]
 CACHED_S = 3  # by the catalog `briefly_cached`
-S3_JARS = ROOT / "build" / "s3-3.5.classpath"
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +28,14 @@ def s3():
 @pytest.fixture(scope="session")
 def s3a(s3):
     """Hadoop's settings."""
-    assert S3_JARS.exists(), "run `make build/.s3`"
-    settings = {
-        "endpoint": s3.endpoint, "endpoint.region": "us-east-1", "path.style.access": "true", "connection.ssl.enabled": "false",
-        "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider", "access.key": "any", "secret.key": "any",
-    }  # fmt: skip
-    return {f"fs.s3a.{name}": value for name, value in settings.items()}
+    assert JARS.exists(), "run `make build/.s3`"
+    return s3a_settings(s3.endpoint)
 
 
 @pytest.fixture(scope="session")
 def metastore(home, s3a):
     """As everywhere, and on S3 too."""
-    with wanted_metastore(home, S3_JARS.read_text().split(":"), s3a) as running:
+    with wanted_metastore(home, JARS.read_text().split(":"), s3a) as running:
         yield running
 
 
@@ -47,7 +44,7 @@ def spark(metastore, s3a, tmp_path_factory):
     """The session with sfbatch, on S3A too."""
     os.chdir(tmp_path_factory.mktemp("cwd"))
     settings = {f"spark.hadoop.{name}": value for name, value in s3a.items()}
-    session = small_session(**settings, **{"spark.driver.extraClassPath": S3_JARS.read_text()})
+    session = small_session(**settings, **{"spark.driver.extraClassPath": JARS.read_text()})
     yield session
     session.stop()
 

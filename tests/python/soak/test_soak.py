@@ -1,4 +1,4 @@
-"""Half an hour of mixed work on one table of 50,000 partitions: memory, metastore calls and latencies at its end are those of its begin.
+"""Half an hour of mixed work on one table of 50,000 partitions on S3: memory, requests of S3, metastore calls and latencies at its end are those of its begin.
 
 `SFBATCH_TEST_MINUTES`, `SFBATCH_TEST_PARTITIONS`, `SFBATCH_TEST_SEED`; its report is `soak.json` (kept.py).
 """
@@ -21,6 +21,9 @@ from hive_metastore import HiveMetastore
 from kept import stamp, write_report
 from metastore_proxy import Proxy
 from pymetastore.hive_metastore import ttypes
+from s3_proxy import Handler, Server
+from s3_store import Store, hadoop_settings
+from s3a import JARS
 
 MINUTES = float(os.environ.get("SFBATCH_TEST_MINUTES", "30"))
 PARTITIONS = int(os.environ.get("SFBATCH_TEST_PARTITIONS", "50000"))
@@ -30,8 +33,10 @@ TABLE = "soak.t"
 MIX = {"append": 40, "overwrite": 35, "new": 10, "dropped": 10, "rollback": 5}
 #: Statements that do not count: the JVMs load their classes.
 WARM_UP = 20
-#: The last fifth against the first: what a JVM's and a machine's moods may do. Calls have no moods.
+#: The last fifth against the first: what a JVM's and a machine's moods may do. Calls and requests have no moods.
 SLACK = 1.3
+#: A rollback reads the journal from the checkpoint before its target on: up to so many entries.
+BETWEEN_CHECKPOINTS = 100
 
 
 @pytest.mark.timeout(60 * MINUTES + 3000)
@@ -40,21 +45,28 @@ def test_nothing_grows(tmp_path, capsys):
         with capsys.disabled():
             print(text, flush=True)
 
-    place = Path(tempfile.mkdtemp(prefix="sfbatch-soak-"))
-    metastore = HiveMetastore("2.3.9", "postgres", place).start()
+    store = Store(tmp_path / "store")
+    s3 = Server(Handler.before(store.endpoint)).start()
+    place = Path(tempfile.mkdtemp(prefix="sfbatch-soak-"))  # PostgreSQL does not run as root
+    metastore = HiveMetastore("2.3.9", "postgres", place, JARS.read_text().split(":"), hadoop_settings(store.endpoint))
     session = None
     try:
-        with Proxy(metastore.uri) as proxy:
+        with Proxy(metastore.start().uri) as proxy:
             began = time.monotonic()
-            hive_table(metastore.uri, place / "warehouse" / "t")
+            hive_table(metastore.uri, tmp_path / "store" / "objects" / "lake" / "soak" / "t")
             say(f"{PARTITIONS} partitions of a Hive table after {time.monotonic() - began:.0f} s")
             os.chdir(tmp_path)
-            session = small_session(**{"spark.hadoop.hive.metastore.uris": proxy.uri})
+            hadoop = {"hive.metastore.uris": proxy.uri, **hadoop_settings(s3.endpoint)}
+            session = small_session(
+                **{f"spark.hadoop.{key}": value for key, value in hadoop.items()},
+                **{"spark.driver.extraClassPath": JARS.read_text()},
+            )
             began = time.monotonic()
             session.sql(f"CALL sfbatch.adopt(table => '{TABLE}')")
-            say(f"adopted in {time.monotonic() - began:.0f} s")
-            samples = soaked(session, metastore, proxy, say)
-        problems = checker.problems(metastore.uri, *TABLE.split("."))
+            say(f"adopted in {time.monotonic() - began:.0f} s, {dict(s3.met)}")
+            samples = soaked(session, metastore, proxy, s3, say)
+        say("the checker")
+        problems = checker.problems(metastore.uri, *TABLE.split("."), store.mirror(tmp_path / "mirror"))
         report, grown = compared(samples)
         whole = MINUTES >= 30 and PARTITIONS >= 50000
         write_report("soak", {**report, "problems": problems + grown}, whole=whole)
@@ -64,6 +76,7 @@ def test_nothing_grows(tmp_path, capsys):
         if session:
             session.stop()
         metastore.close()
+        store.close()
 
 
 def day(number):
@@ -71,7 +84,7 @@ def day(number):
 
 
 def hive_table(uri, root):
-    """An ordinary Hive table of text, as somebody else left it: a directory and a row in each partition."""
+    """An ordinary Hive table of text, as somebody else left it: a directory and a row in each partition. `root` is where the server of S3 keeps `s3a://lake/soak/t`."""
     columns = [ttypes.FieldSchema(name="id", type="bigint"), ttypes.FieldSchema(name="item", type="string")]
     text = ttypes.SerDeInfo(
         serializationLib="org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe", parameters={"serialization.format": "1"}
@@ -79,16 +92,16 @@ def hive_table(uri, root):
 
     def storage(location):
         return ttypes.StorageDescriptor(
-            cols=columns, location=f"file:{location}", inputFormat="org.apache.hadoop.mapred.TextInputFormat",
+            cols=columns, location=f"s3a://lake/soak/{location}", inputFormat="org.apache.hadoop.mapred.TextInputFormat",
             outputFormat="org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat", serdeInfo=text, numBuckets=-1,
             bucketCols=[], sortCols=[], parameters={}, skewedInfo=ttypes.SkewedInfo([], [], {}), compressed=False,
         )  # fmt: skip
 
     with checker.Metastore(uri) as client:
-        client.create_database(ttypes.Database(name="soak", locationUri=f"file:{root.parent}"))
+        client.create_database(ttypes.Database(name="soak", locationUri="s3a://lake/soak"))
         keys = [ttypes.FieldSchema(name="day", type="string")]
         client.create_table(
-            ttypes.Table(dbName="soak", tableName="t", owner="ada", sd=storage(root), partitionKeys=keys, parameters={"EXTERNAL": "TRUE"}, tableType="EXTERNAL_TABLE")
+            ttypes.Table(dbName="soak", tableName="t", owner="ada", sd=storage("t"), partitionKeys=keys, parameters={"EXTERNAL": "TRUE"}, tableType="EXTERNAL_TABLE")
         )  # fmt: skip
         for start in range(0, PARTITIONS, 200):
             some = [day(number) for number in range(start, min(start + 200, PARTITIONS))]
@@ -97,12 +110,12 @@ def hive_table(uri, root):
                 folder.mkdir(parents=True)
                 (folder / "000000_0").write_text("0\x01hive\n")
             client.add_partitions(
-                [ttypes.Partition(dbName="soak", tableName="t", values=[value], sd=storage(root / f"day={value}"), parameters={}) for value in some]
+                [ttypes.Partition(dbName="soak", tableName="t", values=[value], sd=storage(f"t/day={value}"), parameters={}) for value in some]
             )  # fmt: skip
 
 
-def soaked(session, metastore, proxy, say):
-    """[{kind, took_s, calls, driver_mb, metastore_mb}] of each statement, in order."""
+def soaked(session, metastore, proxy, s3, say):
+    """[{kind, took_s, calls, requests, driver_mb, metastore_mb}] of each statement, in order."""
     dice, samples, newest = random.Random(f"soak {SEED}"), [], PARTITIONS
     ends, told = time.monotonic() + 60 * MINUTES, 0.0
     while time.monotonic() < ends:
@@ -118,13 +131,14 @@ def soaked(session, metastore, proxy, say):
             "append": f"INSERT INTO {TABLE} VALUES {rows}",
             "rollback": f"CALL sfbatch.rollback(table => '{TABLE}', to => {last_version(session) - 1 if kind == 'rollback' else 0})",
         }.get(kind, f"INSERT OVERWRITE {TABLE} VALUES {rows}")
-        before, began, cpu = len(proxy.calls), time.monotonic(), cpu_s(driver_pid(session), metastore.pid)
+        asked, before = Counter(s3.met), len(proxy.calls)
+        began, cpu = time.monotonic(), cpu_s(driver_pid(session), metastore.pid)
         session.sql(statement).collect()
         took, cpu = time.monotonic() - began, cpu_s(driver_pid(session), metastore.pid) - cpu
         calls = Counter(
             call for call in proxy.calls[before:] if call not in {"heartbeat", "check_lock", "shutdown", "set_ugi"}
         )
-        sample = {"kind": kind, "took_s": took, "cpu_s": cpu, "calls": sum(calls.values())}
+        sample = {"kind": kind, "took_s": took, "cpu_s": cpu, "calls": sum(calls.values()), "requests": s3.met - asked}
         if time.monotonic() > told + 30:
             told = time.monotonic()
             sample |= {"driver_mb": heap_mb(driver_pid(session)), "metastore_mb": heap_mb(metastore.pid)}
@@ -180,12 +194,16 @@ def compared(samples):
             values[name][f"{sample['kind']} s"].append(sample["took_s"])
             values[name][f"{sample['kind']} CPU s"].append(sample["cpu_s"])
             values[name][f"{sample['kind']} metastore calls"].append(sample["calls"])
+            values[name][f"{sample['kind']} S3 requests"].append(sum(sample["requests"].values()))
             for heap in ("driver_mb", "metastore_mb"):
                 if heap in sample:
                     values[name][heap].append(sample[heap])
     for measure in sorted(values["first"].keys() & values["last"].keys()):
         first, last = (statistics.median(values[name][measure]) for name in ends)
         report[measure] = {"first": round(first, 3), "last": round(last, 3)}
-        if last > first * (1 if measure.endswith("calls") else SLACK):
+        allowed = first if measure.endswith(("calls", "requests")) else first * SLACK
+        if measure == "rollback S3 requests":
+            allowed += BETWEEN_CHECKPOINTS
+        if last > allowed:
             grown.append(f"{measure}: {first} in the first fifth, {last} in the last")
     return report, grown

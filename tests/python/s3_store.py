@@ -1,10 +1,16 @@
-"""The S3 server of a run under faults, and a copy of what it holds."""
+"""The S3 server of a long run, and a copy of what it holds."""
 
 import boto3
 from botocore.config import Config
+from s3a import s3a
 from s3proxy import S3Proxy
 
 CREDENTIALS = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+
+
+def hadoop_settings(endpoint):
+    """Of sessions and of the metastore. Markers of directories stay, as they do from Hadoop 3.4 on."""
+    return {**s3a(endpoint), "fs.s3a.directory.marker.retention": "keep"}
 
 
 class Store(S3Proxy):
