@@ -230,6 +230,22 @@ class GuardsSuite extends LakeSuite {
     sql(s"DROP DATABASE ${db}_empty CASCADE")
   }
 
+  test("a table made anew lies beside the files of the one before, also when that second's place is taken") {
+    val t = newName()
+    sql(s"CREATE TABLE $t (a INT) USING sfbatch")
+    sql(s"INSERT INTO $t VALUES (1)")
+    val root = parameters(t)("sfbatch.root")
+    sql(s"DROP TABLE $t")
+    val now = java.time.Instant.now()
+    val taken = (0L to 6L).map(s => s"${root}_${BatchId.at(now.plusSeconds(s))}")
+    taken.foreach(place => sql(s"CREATE TABLE ${newName()} (a INT) USING sfbatch LOCATION '$place'"))
+    sql(s"CREATE TABLE $t (a INT) USING sfbatch")
+    sql(s"INSERT INTO $t VALUES (2)")
+    assertEquals(seen(t), Set(Row(2)))
+    val beside = parameters(t)("sfbatch.root")
+    assert(beside.startsWith(s"${root}_") && !taken.contains(beside), beside)
+  }
+
   test("the same statements on tables that are not ours do what Spark does") {
     val t = newName()
     sql(s"CREATE TABLE $t (a INT, p INT) USING parquet PARTITIONED BY (p)")

@@ -33,6 +33,11 @@ def most() -> int:
     return max(soft - KEPT, soft // 2) if soft != resource.RLIM_INFINITY else MOST_DESCRIPTORS
 
 
+def backlog() -> int:
+    """How many connections may wait to be taken: all of them are taken at once, before any is given up for another."""
+    return min(BACKLOG, most() // 2)
+
+
 class Impatient(H11Protocol):
     """uvicorn's HTTP, with a time to send a request in. Where there are too many, the longest silent gives way."""
 

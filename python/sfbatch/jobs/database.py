@@ -34,6 +34,10 @@ class Database:
             self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
             options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
             self.engine = create_engine(url, pool_size=20, max_overflow=0, pool_timeout=60, **options)
+            # PostgreSQL's own default lets each statement see another state; SQLite's does not.
+            self._reads = (
+                self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+            )
         except ImportError as error:
             message = f"no driver for this database ({error}): pip install 'sfbatch[server,postgres]'."
             raise ServerError("SFBATCH_DATABASE_FAILED", message) from error
@@ -48,7 +52,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        with self.engine.connect() as connection:
+        with self._reads.connect() as connection:
             yield connection
 
     @contextmanager

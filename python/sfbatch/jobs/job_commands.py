@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sfbatch.errors import SfBatchError
 from sfbatch.jobs.follow import STREAMS
 from sfbatch.jobs.terminal import Json, Url, print_table, tell, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 jobs = typer.Typer(
     no_args_is_help=True,
@@ -99,7 +102,7 @@ def submit(
     if dry_run:
         _show_route(api.call("POST", "jobs", "dry-run", body=parcel.request), list(parcel.files), as_json)
         return
-    _told_or_watched(Job(send(parcel, api), api), api, wait, on_interrupt, as_json)
+    _told_or_watched(lambda: Job(send(parcel, api), api), api, wait, on_interrupt, as_json)
 
 
 @jobs.command("list", epilog="Example:  [bold]sfbatch jobs list --user alice --status RUNNING --status ACCEPTED[/bold]")
@@ -252,15 +255,16 @@ def rerun(
 
     _check_choice(on_interrupt)
     api = Api(url)
-    _told_or_watched(find(job, api).rerun(), api, wait, on_interrupt, as_json)
+    _told_or_watched(find(job, api).rerun, api, wait, on_interrupt, as_json)
 
 
-def _told_or_watched(job: Any, api: Any, wait: bool, on_interrupt: str, as_json: bool) -> None:
+def _told_or_watched(submit: Callable[[], Any], api: Any, wait: bool, on_interrupt: str, as_json: bool) -> None:
     """The new job's id on stdout, or its log and its exit code."""
     if wait:
-        from sfbatch.jobs.watch import watch
+        from sfbatch.jobs.watch import watch  # first, as it takes a moment in which Ctrl-C would leave a job unseen
 
-        raise typer.Exit(watch(job, api, on_interrupt, as_json))
+        raise typer.Exit(watch(submit(), api, on_interrupt, as_json))
+    job = submit()
     tell(job.id, as_json, id=job.id, url=job.url)
 
 

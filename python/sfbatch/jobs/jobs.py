@@ -153,6 +153,8 @@ def kill(connection: Connection, job_id: str, principal: Principal) -> None:
         "updated_ms": now,
     }
     this = jobs.c.id == job_id
+    # Between the two updates PostgreSQL would let its server send it back to the queue.
+    connection.execute(select(jobs.c.id).where(this).with_for_update()).all()
     if connection.execute(update(jobs).where(this, jobs.c.status == ACCEPTED).values(**ended)).rowcount:
         return
     alive = and_(this, jobs.c.status.not_in(FINAL), jobs.c.kill_requested_ms.is_(None))

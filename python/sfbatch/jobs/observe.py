@@ -1,6 +1,7 @@
 """Sees every request: a line in the log, its time in the metrics, and in the audit log if it could change something.
 
-No body, no header, no query is ever logged: tokens and arguments are in them.
+The audit log's line comes before the answer: a change that somebody was told of is on record. No body, no header, no
+query is ever logged: tokens and arguments are in them.
 """
 
 from __future__ import annotations
@@ -39,27 +40,36 @@ class Observe:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
-                seen["location"] = dict(message["headers"]).get(b"location", b"").decode("latin-1")
+                self._audit(scope, seen, dict(message["headers"]).get(b"location", b"").decode("latin-1"))
             await send(message)
 
         try:
             await self._app(scope, receive, note)
         finally:
+            if "answered" not in seen:
+                self._audit(scope, seen)
             self._note(scope, seen, time.perf_counter() - began)
+
+    def _audit(self, scope: Scope, seen: dict[str, Any], location: str = "") -> None:
+        seen["answered"] = True
+        if scope["method"] not in READS:
+            principal = scope.get("state", {}).get("principal")
+            made = {"location": location} if location else {}
+            line = self._line(scope, seen) | {"role": principal.role if principal else None, **made}
+            audit.info("request", extra=line)
 
     def _note(self, scope: Scope, seen: dict[str, Any], took_s: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"  # nobody may make up series without end
         self._metrics.requests.labels(method, route, str(seen["status"])).observe(took_s)
+        log.info("request", extra={**self._line(scope, seen), "took_ms": round(took_s * 1000, 1)})
+
+    def _line(self, scope: Scope, seen: dict[str, Any]) -> dict[str, Any]:
         principal = scope.get("state", {}).get("principal")
-        line = {
+        return {
             "method": scope["method"],
             "path": scope["path"],
             "status": seen["status"],
             "user": principal.user if principal else None,
             "client": scope["client"][0] if scope.get("client") else None,
         }
-        log.info("request", extra={**line, "took_ms": round(took_s * 1000, 1)})
-        if scope["method"] not in READS:
-            made = {"location": seen["location"]} if seen.get("location") else {}
-            audit.info("request", extra={**line, "role": principal.role if principal else None, **made})

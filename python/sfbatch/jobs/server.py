@@ -61,7 +61,7 @@ def _serve(settings: Settings, database: Database, lease: Lease) -> None:
     import uvicorn
 
     from sfbatch.jobs.app import create_app
-    from sfbatch.jobs.connections import BACKLOG, Impatient, raise_limit
+    from sfbatch.jobs.connections import Impatient, backlog, raise_limit
     from sfbatch.jobs.listening import Listening
 
     raise_limit()
@@ -75,7 +75,7 @@ def _serve(settings: Settings, database: Database, lease: Lease) -> None:
         access_log=False,
         proxy_headers=False,  # `links.base_url` reads them
         server_header=False,
-        backlog=BACKLOG,
+        backlog=backlog(),
         timeout_graceful_shutdown=5,
     )
     Listening(config, settings.directory).run()

@@ -148,7 +148,9 @@ final class TableLock(
     }
   }
 
-  /** Beats from a daemon thread with a connection of its own, opened when the first beat is due. */
+  /** Beats from a daemon thread with a connection of its own, opened when the first beat is due. Nobody waits for a beat
+    * that hangs: that thread closes its connection itself.
+    */
   private final class Heart(id: Long) extends AutoCloseable {
     private var own: Option[Metastore] = None
     private val timer = Executors.newSingleThreadScheduledExecutor { (r: Runnable) =>
@@ -158,7 +160,7 @@ final class TableLock(
     }
     timer.scheduleWithFixedDelay(() => beat(), settings.heartbeatMs, settings.heartbeatMs, TimeUnit.MILLISECONDS)
 
-    private def beat(): Unit = synchronized {
+    private def beat(): Unit =
       try {
         val metastore = own.getOrElse(newMetastore())
         own = Some(metastore)
@@ -169,11 +171,10 @@ final class TableLock(
         case NonFatal(e) =>
           if (!timer.isShutdown) TableLock.log.warn(s"lock $id of table $tableId: no heartbeat (${e.getMessage})")
       }
-    }
 
     def close(): Unit = {
-      timer.shutdownNow()
-      synchronized(own.foreach(_.close()))
+      timer.execute(() => own.foreach(_.close()))
+      timer.shutdown() // no beat is begun any more
     }
   }
 }

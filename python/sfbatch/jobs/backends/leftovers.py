@@ -25,12 +25,13 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-def end_all(directory: Path, tries: int = 5) -> None:
-    """SIGKILL to every process of the job, again while new ones appear."""
-    for _ in range(tries):
-        left = processes_of(directory)
-        if not left:
-            return
+def end_all(directory: Path, for_s: float = 5.0) -> None:
+    """SIGKILL to every process of the job, again while there are some: a machine under load takes its time.
+
+    Gives up after `for_s`: the system cannot end a process that waits for a disk.
+    """
+    give_up = time.monotonic() + for_s
+    while (left := processes_of(directory)) and time.monotonic() < give_up:
         for process_id in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process_id, signal.SIGKILL)

@@ -88,10 +88,10 @@ def where_clients_point(request: Request, id: str = "") -> Response:  # noqa: A0
 def one_job(request: Request, job_id: str) -> Response:
     """One job: timeline, cluster and command, batches, the end of its log."""
     server, principal = server_of(request), principal_of(request)
-    published = batches_of(server, job_id)
     with server.database.read() as connection:
         row = jobs.get(connection, job_id)
         found = show.job(connection, row) | {"waits_for": server.waits_for(connection, row)}
+    published = batches_of(server, job_id)  # after its state: of a job that has ended, all
     logs = [show.tail(server.settings.directory / row.directory, stream) for stream in ("stdout", "stderr")]
     may_kill = principal.may_change(row.user) and not found["is_final"]
     return _page(
