@@ -53,6 +53,25 @@ class ProtocolSuite extends ByHand {
     assertEquals(shown(table), Map("1" -> "b"))
   }
 
+  test("a heartbeat that hangs does not hold up the write whose lock it keeps") {
+    val deaf = new java.net.ServerSocket(0) // the system takes connections, nobody answers
+    val toIt = new Configuration(conf)
+    toIt.set("hive.metastore.uris", s"thrift://127.0.0.1:${deaf.getLocalPort}")
+    toIt.set("hive.metastore.client.socket.timeout", "100s")
+    val beats = new java.util.concurrent.CountDownLatch(1)
+    def ofTheHeart() = { beats.countDown(); new Metastore(Metastore.hiveConf(toIt)) }
+    val metastore = new Metastore(Metastore.hiveConf(conf))
+    val caller = Caller("ada", "host1", None, None)
+    val settings = TableLock.Settings(heartbeatMs = 50, timeoutMs = 60000)
+    var ended = 0L
+    try TableLock.holding(metastore, () => ofTheHeart(), remote = true, "hanging", caller, settings) {
+      beats.await()
+      Thread.sleep(500) // it waits for an answer by now
+      ended = System.nanoTime()
+    } finally { deaf.close(); metastore.close() }
+    assert(System.nanoTime() - ended < 60L * 1000 * 1000 * 1000)
+  }
+
   test("an append that carries what moved under the lock decides anew when that lock is lost") {
     val table = create()
     overwrite(table, "1" -> "a")

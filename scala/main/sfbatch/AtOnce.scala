@@ -4,9 +4,8 @@ import java.util.concurrent.{ExecutionException, ExecutorCompletionService, Exec
 
 /** Requests to a store, up to 16 at a time: on S3 each takes some 20 ms.
   *
-  * After the first that fails none is begun, and those under way are waited for, a minute at most: what they did
-  * is known then. When the
-  * caller is interrupted, so are they. Throws what that first one threw.
+  * After the first that fails none is begun, and those under way are waited for, a minute at most: what they did is
+  * known then. When the caller is interrupted, so are they. Throws what that first one threw.
   */
 private[sfbatch] object AtOnce {
   def map[A, B](items: Seq[A], atOnceFrom: Int = 8)(request: A => B): Seq[B] =

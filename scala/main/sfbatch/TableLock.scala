@@ -148,8 +148,8 @@ final class TableLock(
     }
   }
 
-  /** Beats from a daemon thread with a connection of its own, opened when the first beat is due. Nobody waits for a beat
-    * that hangs: that thread closes its connection itself.
+  /** Beats from a daemon thread with a connection of its own, opened when the first beat is due. Nobody waits for a
+    * beat that hangs: that thread closes its connection itself.
     */
   private final class Heart(id: Long) extends AutoCloseable {
     private var own: Option[Metastore] = None
@@ -158,7 +158,8 @@ final class TableLock(
       thread.setDaemon(true)
       thread
     }
-    timer.scheduleWithFixedDelay(() => beat(), settings.heartbeatMs, settings.heartbeatMs, TimeUnit.MILLISECONDS)
+    private val beats =
+      timer.scheduleWithFixedDelay(() => beat(), settings.heartbeatMs, settings.heartbeatMs, TimeUnit.MILLISECONDS)
 
     private def beat(): Unit =
       try {
@@ -173,8 +174,9 @@ final class TableLock(
       }
 
     def close(): Unit = {
+      beats.cancel(true)
       timer.execute(() => own.foreach(_.close()))
-      timer.shutdown() // no beat is begun any more
+      timer.shutdown()
     }
   }
 }

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from contextlib import ExitStack
 
 import pytest
 from live import Live
@@ -29,11 +30,11 @@ def fresh(tmp_path):
         where = tmp_path / (home or f"home{len(made)}")
         where.mkdir(exist_ok=True)
         made.append(Live(where, *arguments, **options))
+        ends.callback(made[-1].stop)
         return made[-1]
 
-    yield make
-    for server in made:
-        server.stop()
+    with ExitStack() as ends:  # the others are stopped though one does not stop
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +51,8 @@ def server(fresh, started_once):
     """A server of the test's own, with `sh` on the cluster of a first start."""
     live = fresh()
     (live.home / "jobs").mkdir()
-    for name in ("jobs.db", "token"):
-        shutil.copy(started_once / name, live.home / "jobs")
+    for path in (*started_once.glob("jobs.db*"), started_once / "token"):
+        shutil.copy(path, live.home / "jobs")
     return live.start()
 
 

@@ -1,5 +1,7 @@
 """A real server in a process of its own, and what tests say to it; killed and started again as a test likes."""
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,13 +19,25 @@ from sfbatch.jobs.settings import Settings
 FINAL = {"SUCCEEDED", "FAILED", "KILLED", "INVALID"}
 
 
+# Below those the system gives out, and other ones in each of xdist's workers and in another run of the tests.
+PORTS = itertools.count(12000 + 4000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) + os.getpid() % 30 * 100)
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody is given a second time."""
+    while True:
+        port = next(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def eventually(check, for_s=20.0, every_s=0.05):
+def until(path):
+    """A job's script that goes on once the file is there, or after minutes, when its test has failed."""
+    return f"for i in $(seq 3000); do [ -e {path} ] && break; sleep 0.1; done"
+
+
+def eventually(check, for_s=40.0, every_s=0.05):
     """The first true value of check(); fails when there is none in time."""
     give_up = time.monotonic() + for_s
     while True:
@@ -44,6 +58,7 @@ class Live:
         self.base = f"{self.url}/api/v3"
         self.process = None
         self.api = requests.Session()
+        self.api.headers["Connection"] = "close"  # else the server may end an idle one just when it is used again
 
     def start(self, wait=True):
         command = [sys.executable, "-c", "from sfbatch.cli import main; main()", "server", "--port", str(self.port)]
@@ -57,7 +72,7 @@ class Live:
         def up():
             assert self.process.poll() is None, self.log_text()
             try:
-                return requests.get(f"{self.url}/actuator/health", timeout=5).status_code == 200
+                return requests.get(f"{self.url}/actuator/health", timeout=30).status_code == 200
             except requests.RequestException:  # not there yet, or the machine is busy
                 return False
 
@@ -75,7 +90,11 @@ class Live:
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill9()
+                raise
 
     def kill9(self):
         self.process.kill()
@@ -132,13 +151,20 @@ class Live:
     def status(self, job_id):
         return self.get(f"jobs/{job_id}/status").json()["status"]
 
-    def ended(self, job_id, for_s=30.0):
+    def ended(self, job_id, for_s=60.0):
         """The job, once it has ended."""
         eventually(lambda: self.status(job_id) in FINAL, for_s)
         return self.get(f"jobs/{job_id}").json()
 
-    def running(self, job_id, for_s=20.0):
-        eventually(lambda: self.status(job_id) == "RUNNING", for_s)
+    def running(self, job_id, for_s=40.0):
+        """Wait until it runs: one that ends by itself may end before it was seen running."""
+
+        def runs():
+            status = self.status(job_id)
+            assert status not in FINAL, self.get(f"jobs/{job_id}").json()
+            return status == "RUNNING"
+
+        eventually(runs, for_s)
 
     def output(self, job_id, path="stdout", **kwargs):
         return self.api.get(f"{self.base}/jobs/{job_id}/output/{path}", timeout=30, **kwargs)
@@ -154,6 +180,12 @@ class Live:
                 found = [self.home / "jobs" / jobs.get(connection, job_id).directory]
             database.close()
         return found[0]
+
+
+def cpu_s(process_id):
+    """The processor's time that a process has taken."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def alive(process_id):

@@ -104,10 +104,10 @@ def test_batches_are_shown_while_the_job_runs(live):
         {"table": "dev.t", "version": 2, "operation": "write", "partitions": {"day=20161001": "20161002002334"}}
     ]
     assert live.status(job_id) in {"INIT", "RUNNING"}
-    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
+    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=60)
 
 
-def test_a_job_is_told_which_databases_it_may_change(live):
+def test_a_job_is_told_which_databases_it_may_change(server):
     cases = [
         (None, None, ""),
         (["dev_*", "scratch"], None, "dev_*,scratch"),
@@ -119,11 +119,11 @@ def test_a_job_is_told_which_databases_it_may_change(live):
     asked = []
     for number, (of_cluster, of_command, seen) in enumerate(cases):
         metadata = {} if of_command is None else {"metadata": {"sfbatch": {"writeDatabases": of_command}}}
-        command = live.add_command(f"sh{number}", "/bin/sh", **metadata)
+        command = server.add_command(f"sh{number}", "/bin/sh", **metadata)
         limits = None if of_cluster is None else {"writeDatabases": of_cluster}
-        live.add_cluster(f"guarded{number}", [f"env:guarded{number}"], limits, [command])
+        server.add_cluster(f"guarded{number}", [f"env:guarded{number}"], limits, [command])
         where = {"command": command, "cluster": (f"env:guarded{number}",)}
-        asked.append((live.submit(["-c", 'echo "$SFBATCH_WRITE_DATABASES"'], **where), seen))
+        asked.append((server.submit(["-c", 'echo "$SFBATCH_WRITE_DATABASES"'], **where), seen))
     for job_id, seen in asked:
-        assert live.ended(job_id)["status"] == "SUCCEEDED"
-        assert live.output(job_id).text == f"{seen}\n"
+        assert server.ended(job_id)["status"] == "SUCCEEDED"
+        assert server.output(job_id).text == f"{seen}\n"

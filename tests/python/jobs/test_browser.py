@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from live import until
 from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -18,7 +19,7 @@ HOSTILE = "<script>window.hacked = 1</script></pre><img src=x onerror='window.ha
 
 @pytest.fixture(scope="module")
 def chromium():
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser
@@ -30,7 +31,7 @@ def tab(chromium, live):
     """A signed-in tab. Fails when the browser's console saw an error, such as a breach of our own policy."""
     context = chromium.new_context(viewport={"width": 1100, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     errors = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -54,9 +55,7 @@ def picture(tab, name):
 
 def test_a_log_grows_and_the_end_is_shown_without_a_reload(live, tab):
     go = live.home / "go"
-    job_id = live.submit(
-        ["-c", f"echo first; while [ ! -e {go} ]; do sleep 0.1; done; echo second; exit 4"], name="grows"
-    )
+    job_id = live.submit(["-c", f"echo first; {until(go)}; echo second; exit 4"], name="grows")
     live.running(job_id)
     tab.goto(f"{live.url}/jobs/{job_id}")
     stdout = tab.locator("pre").first
@@ -90,7 +89,7 @@ def test_the_buttons_kill_and_run_again(live, tab):
     tab.wait_for_url(lambda url: not url.endswith(job_id))
     new = tab.url.rpartition("/")[2]
     live.running(new)
-    live.api.delete(f"{live.base}/jobs/{new}", timeout=10)
+    live.api.delete(f"{live.base}/jobs/{new}", timeout=60)
 
 
 def test_the_list_is_filtered_by_hand_and_the_pages_can_be_looked_at(live, tab):
@@ -101,7 +100,7 @@ def test_the_list_is_filtered_by_hand_and_the_pages_can_be_looked_at(live, tab):
         live.ended(job_id)
     told = '{"job": "seen", "table": "dev.flights", "version": 7, "operation": "write", "partitions": {"day=20161001": "20161103101500", "day=20161002": "20161103101500"}}'
     live.submit(
-        ["-c", f"echo reading; echo 'sfbatch-published {told}' >&2; sleep 30"], id="seen", name="flights, corrected"
+        ["-c", f"echo reading; echo 'sfbatch-published {told}' >&2; sleep 300"], id="seen", name="flights, corrected"
     )
     live.running("seen")
     tab.goto(f"{live.url}/")
@@ -115,4 +114,4 @@ def test_the_list_is_filtered_by_hand_and_the_pages_can_be_looked_at(live, tab):
     tab.goto(f"{live.url}/clusters")
     assert tab.locator("article#local").count() == 1
     picture(tab, "jobs-clusters")
-    live.api.delete(f"{live.base}/jobs/seen", timeout=10)
+    live.api.delete(f"{live.base}/jobs/seen", timeout=60)

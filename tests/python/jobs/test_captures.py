@@ -9,11 +9,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from live import Live, eventually
+from live import Live, eventually, until
 
 CAPTURES = sorted(Path(__file__).with_name("captures").glob("*.txt"))
+GATE = until("$SFBATCH_HOME/go")  # j1, which was to sleep for 3 s, is seen running several times before
 FILES = {
-    "main.sh": 'echo "out $* $(cat data.txt 2>/dev/null)"\necho "err $*" >&2\nsleep $1\nexit $2\n',
+    "main.sh": 'echo "out $* $(cat data.txt 2>/dev/null)"\necho "err $*" >&2\n'
+    f"if [ $1 = 3 ]; then {GATE}; else sleep $1; fi\nexit $2\n",
     "data.txt": "DATA\n",
 }
 # Where we differ on purpose (contract.md): a missing file is 404 and not 406, an impossible range 416 and not 406, and
@@ -104,6 +106,10 @@ def replayed(tmp_path_factory):
     for path in CAPTURES:
         name = path.stem
         arguments, status, headers, body = parse(path)
+        if name == "36_job_status":
+            (server.home / "go").touch()
+        if name == "80_jobs_list":
+            server.ended(answers["58_job_submit_json_ok"][3].headers["Location"].rpartition("/")[2])
         if name in ENDED:
             server.ended(f"{ENDED[name]}-21527")
         if name in RUNNING:

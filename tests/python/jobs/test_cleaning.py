@@ -14,7 +14,7 @@ from sfbatch.jobs.problem import Problem
 
 def clean(server, *arguments, code=0):
     command = [sys.executable, "-c", "from sfbatch.cli import main; main()", "jobs", "clean", *arguments]
-    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -30,7 +30,7 @@ def test_finished_jobs_are_shown_then_deleted_and_running_ones_stay(server):
     done = [server.submit(["-c", "echo x"], {"a": b"1"}, tags=["t"]) for _ in range(3)]
     for job_id in done:
         server.ended(job_id)
-    running = server.submit(["-c", "sleep 60"], tags=["t"])
+    running = server.submit(["-c", "sleep 600"], tags=["t"])
     server.running(running)
     files, top = server.home / "jobs/files", server.home / "jobs"
     for name, age_s in (("cut-short", 3 * 24 * 3600), ("being-sent", 60)):
@@ -60,6 +60,7 @@ def test_finished_jobs_are_shown_then_deleted_and_running_ones_stay(server):
     assert clean(server, "--older-than", "0m").startswith("nothing to do")
     again = server.submit(["-c", "true"], id=done[0])  # its id is free again
     assert server.ended(again)["status"] == "SUCCEEDED"
+    server.api.delete(f"{server.base}/jobs/{running}", timeout=60)
 
 
 def test_an_age_that_is_none_is_refused(live):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cli import sfbatch
-from live import eventually, free_port
+from live import eventually, free_port, until
 from sfbatch.jobs.api import Api, JobServerError
 from sfbatch.jobs.plan import plan
 from sfbatch.jobs.problem import Problem
@@ -30,7 +30,7 @@ def apply(server, wanted, *arguments, code=0):
         server.url,
         *arguments,
     ]
-    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -70,10 +70,11 @@ def test_a_change_is_told_field_by_field(server):
     assert apply(server, wanted) == "nothing to do\n"
 
 
-def test_a_new_id_under_the_same_name_replaces_a_cluster_under_its_running_jobs(server):
+def test_a_new_id_under_the_same_name_replaces_a_cluster_under_its_running_jobs(server, tmp_path):
+    go = tmp_path / "go"
     wanted = {"clusters": {"a-1": {"name": "a", "tags": ["env:a"], "commands": ["sh"]}}}
     apply(server, wanted, "--yes")
-    running = server.submit(["-c", "sleep 2; echo whole"], cluster=("env:a",))
+    running = server.submit(["-c", f"{until(go)}; echo whole"], cluster=("env:a",))
     server.running(running)
     wanted["clusters"]["a-2"] = wanted["clusters"].pop("a-1")
     shown = apply(server, wanted, "--yes")
@@ -85,6 +86,7 @@ def test_a_new_id_under_the_same_name_replaces_a_cluster_under_its_running_jobs(
     later = server.submit(["-c", "true"], cluster=("env:a",))
     eventually(lambda: server.get(f"jobs/{later}/cluster").status_code == 200)
     assert server.get(f"jobs/{later}/cluster").json()["id"] == "a-2"
+    go.touch()
     assert server.ended(running)["status"] == "SUCCEEDED"
     assert apply(server, wanted, "--yes") == "nothing to do\n"
 

@@ -16,33 +16,34 @@ from sfbatch.jobs import connections
 
 def test_huge_headers_and_slow_clients_hurt_nobody(live):
     try:
-        status = live.api.get(f"{live.base}/jobs", headers={"X-Large": "x" * 200_000}, timeout=10).status_code
+        large = {"X-Large": "x" * 200_000}
+        # No more is read than the status: what was not taken of the request may cut the rest off.
+        status = live.api.get(f"{live.base}/jobs", headers=large, timeout=60, stream=True).status_code
     except requests.ConnectionError:  # hung up on before all was sent
         status = 431
     assert status in {400, 431}
     slow = []
     for _ in range(200):
-        raw = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", live.port), timeout=60)
         raw.sendall(b"POST /api/v3/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Le")
         slow.append(raw)
     began = time.monotonic()
     assert live.get("jobs").status_code == 200
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < connections.REQUEST_WITHIN_S / 2
     for raw in slow:
         raw.close()
 
 
 def test_who_sends_nothing_keeps_no_descriptor_that_others_need(server):
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (260, 260))
-    silent = []
+    silent, began = [], time.monotonic()
     for _ in range(300):
-        raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         raw.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"[: 20 + len(silent) % 60])
         silent.append(raw)
         time.sleep(0.003)
-    began = time.monotonic()
     assert server.ended(server.submit(["-c", "true"]))["status"] == "SUCCEEDED"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < connections.REQUEST_WITHIN_S  # none was hung up on for being slow
     for raw in silent:
         raw.close()
 
@@ -59,26 +60,26 @@ def served(app):
     eventually(lambda: web.started)
     yield port
     web.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_request_has_a_time_to_come_in(monkeypatch):
-    monkeypatch.setattr(connections, "REQUEST_WITHIN_S", 0.5)
+    monkeypatch.setattr(connections, "REQUEST_WITHIN_S", 2)
 
     async def hello(_, receive, send):
         assert (await receive())["type"] == "http.request"
-        await asyncio.sleep(1)  # an answer has all the time it needs
+        await asyncio.sleep(3)  # an answer has all the time it needs
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"hi"})
 
     with served(hello) as port:
         for sent in (b"", b"GET / HTTP/1.1\r\nHo"):
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
                 raw.sendall(sent)
                 with contextlib.suppress(ConnectionResetError):
                     assert raw.recv(10) == b""
         session = requests.Session()
-        assert [session.get(f"http://127.0.0.1:{port}/", timeout=10).text for _ in range(2)] == ["hi", "hi"]
+        assert [session.get(f"http://127.0.0.1:{port}/", timeout=60).text for _ in range(2)] == ["hi", "hi"]
 
 
 def test_an_answer_on_its_way_gives_way_to_nobody(monkeypatch):
@@ -91,10 +92,10 @@ def test_an_answer_on_its_way_gives_way_to_nobody(monkeypatch):
         await send({"type": "http.response.body", "body": b"x" * size})
         sent.set()
 
-    with served(much) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+    with served(much) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert sent.wait(10)
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as further:
+        assert sent.wait(60)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as further:
             with contextlib.suppress(ConnectionResetError):
                 assert further.recv(10) == b""  # it is the only one that waits for its client
             received = 0

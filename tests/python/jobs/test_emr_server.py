@@ -22,7 +22,7 @@ def aws(monkeypatch):
     simulated.stop()
 
 
-def test_a_job_runs_as_a_step_and_is_found_again_after_a_kill_of_the_server(fresh, aws):
+def test_a_job_runs_as_a_step_and_is_found_again_after_a_kill_of_the_server(aws, fresh):
     clients = Clients()
     clients.get("s3", REGION).create_bucket(Bucket=BUCKET)
     instances = {"KeepJobFlowAliveWhenNoSteps": True}
@@ -35,19 +35,19 @@ def test_a_job_runs_as_a_step_and_is_found_again_after_a_kill_of_the_server(fres
     job_id = server.submit(["--py-files", "lib.py", "job.py", "1"], files, command="spark-submit", cluster=("env:emr",))
     waiting = server.submit(["job.py"], command="spark-submit", cluster=("env:emr",))
     steps = emr_backends[DEFAULT_ACCOUNT_ID][REGION].clusters[emr["clusterId"]].steps
-    (step,) = eventually(lambda: list(steps))
+    (step,) = eventually(lambda: list(steps), 120)  # the server imports boto3 first
     assert f"SFBATCH_JOB_ID={job_id}" in step.args
     assert step.args[-2:][0].endswith("/job.py")
-    server.running(job_id)
+    server.running(job_id, 120)
     server.kill9()
     server.start()
     assert server.status(job_id) == "RUNNING"
     put_log(clients, f"logs/{emr['clusterId']}/steps/{step.id}/stdout.gz", "hello\n")
     step.state = "COMPLETED"
-    assert server.ended(job_id)["status"] == "SUCCEEDED"
+    assert server.ended(job_id, 120)["status"] == "SUCCEEDED"
     assert server.output(job_id).text == "hello\n"
     assert server.output(job_id, headers={"Range": "bytes=2-"}).text == "llo\n"
-    eventually(lambda: len(steps) == 2)  # its turn came, and nothing was sent twice
+    eventually(lambda: len(steps) == 2, 120)  # its turn came, and nothing was sent twice
     assert f"SFBATCH_JOB_ID={waiting}" in steps[1].args
     assert server.get(f"jobs/{job_id}").json()["clusterName"] == "emr-1"
     assert "testing" not in "".join(

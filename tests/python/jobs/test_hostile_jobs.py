@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from live import alive, eventually
+from live import alive, cpu_s, eventually, until
 from sfbatch.jobs.backends import leftovers
 from sfbatch.jobs.verdict import root_cause
 
@@ -18,22 +18,22 @@ def runs_another(server):
 
 
 def kill(server, job_id):
-    assert server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10).status_code == 202
+    assert server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60).status_code == 202
 
 
 @pytest.mark.parametrize("text", ["\n" * 250_000, "ERROR: " * 35_000, " \n" * 120_000, "Caused by: a.b." * 16_000])
 def test_a_log_of_any_kind_is_looked_through_quickly(server, text):
     job_id = server.submit(["-c", "cat text >&2; exit 1"], files={"text": text.encode()})
-    began = time.monotonic()
-    assert server.ended(job_id)["statusMsg"].startswith("Job failed.")
-    assert time.monotonic() - began < 10
+    began_s = cpu_s(server.process.pid)
+    assert server.ended(job_id, 120)["statusMsg"].startswith("Job failed.")
+    assert cpu_s(server.process.pid) - began_s < 10
     assert root_cause("\n\n  Caused by: java.io.IOException: gone\n", "") == "java.io.IOException: gone"
 
 
 @pytest.mark.parametrize("finished", [10**23, 10**17, 1_500_000_000_000, "soon"])
 def test_an_end_that_the_job_wrote_itself_is_none(server, finished):
     forged = json.dumps({**FORGED, "finishedMs": finished})
-    job_id = server.submit(["-c", f"echo '{forged}' > genie/genie.done; touch ready; sleep 60"])
+    job_id = server.submit(["-c", f"echo '{forged}' > genie/genie.done; touch ready; sleep 300"])
     eventually(lambda: (server.directory(job_id) / "ready").exists())
     assert runs_another(server)
     assert server.status(job_id) in {"INIT", "RUNNING"}
@@ -53,15 +53,15 @@ def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(server, place):
 def test_a_job_that_takes_the_place_of_its_end_away_still_ends(server, script):
     job_id = server.submit(["-c", f"{script}; exit 0"])
     assert server.ended(job_id)["status"] in {"FAILED", "SUCCEEDED"}
-    job_id = server.submit(["-c", f"{script}; touch ready; exec sleep 60"])
+    job_id = server.submit(["-c", f"{script}; touch ready; exec sleep 300"])
     eventually(lambda: (server.directory(job_id) / "ready").exists())
     kill(server, job_id)
     assert server.ended(job_id)["status"] == "KILLED"
-    assert leftovers.processes_of(server.directory(job_id)) == []
+    eventually(lambda: leftovers.processes_of(server.directory(job_id)) == [])
 
 
 def test_a_job_that_stops_its_watcher_can_be_killed(server):
-    job_id = server.submit(["-c", "kill -STOP $PPID; touch ready; exec sleep 60"])
+    job_id = server.submit(["-c", "kill -STOP $PPID; touch ready; exec sleep 300"])
     eventually(lambda: (server.directory(job_id) / "ready").exists())
     kill(server, job_id)
     assert server.ended(job_id)["status"] == "KILLED"
@@ -116,13 +116,15 @@ def test_an_unclear_write_is_seen_however_long_the_log_is(server):
 
 
 def test_what_an_attempt_left_behind_does_not_write_on_beside_the_next(server, tmp_path):
-    left = f"setsid sh -c 'echo $$ >> {tmp_path}/left; exec sleep 60' & "
-    job_id = server.submit(["-c", f"{left} sleep 0.5; [ -e {tmp_path}/again ] || {{ touch {tmp_path}/again; exit 1; }}; sleep 1"], retries=1, retryDelay=0)  # fmt: skip
+    left = f"rm -f up; setsid sh -c 'echo $$ >> {tmp_path}/left; touch up; exec sleep 300' & {until('up')}"
+    again = f"[ -e {tmp_path}/again ] || {{ touch {tmp_path}/again; exit 1; }}"
+    job_id = server.submit(["-c", f"{left}; {again}; {until(tmp_path / 'go')}"], retries=1, retryDelay=0)
     pids = eventually(
         lambda: (tmp_path / "left").exists() and len(found := (tmp_path / "left").read_text().split()) == 2 and found
     )
     first = int(pids[0])
-    assert not alive(first)
+    eventually(lambda: not alive(first))  # killed, though it may not be gone yet; the next attempt still runs
+    (tmp_path / "go").touch()
     assert server.ended(job_id)["status"] == "SUCCEEDED"
     leftovers.end_all(server.directory(job_id))
 
@@ -131,4 +133,4 @@ def test_what_an_attempt_left_behind_does_not_write_on_beside_the_next(server, t
 def test_a_strange_charset_is_the_senders_fault(server, charset):
     body = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n--b--\r\n'
     headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
-    assert 400 <= server.api.post(f"{server.base}/jobs", data=body, headers=headers, timeout=10).status_code < 500
+    assert 400 <= server.api.post(f"{server.base}/jobs", data=body, headers=headers, timeout=60).status_code < 500

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from live import alive, eventually
+from live import alive, eventually, until
 from sfbatch.jobs import attempts, environments
 from sfbatch.jobs.backends import Launch, Phase, Reason, wrapper
 from sfbatch.jobs.backends.leftovers import processes_of
@@ -40,7 +40,7 @@ def launch(tmp_path, script, job_id="j", **more):
     return Launch(job_id, directory, ["/bin/sh", "-c", script], **given)
 
 
-def ended(backend, asked, for_s=20):
+def ended(backend, asked, for_s=60):
     def report():
         found = backend.poll(asked.job_id, asked.directory)
         return found if found.phase in {Phase.ENDED, Phase.LOST} else None
@@ -101,7 +101,7 @@ def test_a_killed_job_cannot_hide_a_process_in_another_session(backend, tmp_path
     asked = launch(tmp_path, "setsid sleep 300 & sleep 0.2; ps -C sleep -o pid=,args= ; echo ready > ready; sleep 300")
     backend.submit(asked)
     eventually(lambda: (asked.directory / "ready").exists())
-    assert len(processes_of(asked.directory)) >= 3
+    eventually(lambda: len(processes_of(asked.directory)) >= 3)
     backend.kill(asked.job_id, asked.directory)
     assert ended(backend, asked).reason is Reason.KILLED
     eventually(lambda: processes_of(asked.directory) == [])
@@ -332,9 +332,9 @@ def test_the_root_cause_is_found(stderr, stdout, cause):
 
 def test_the_wrapper_alone_needs_nothing_but_python(tmp_path):
     (tmp_path / "genie/logs").mkdir(parents=True)
-    asked = {"arguments": ["/bin/sh", "-c", "echo hi"], "timeoutS": 9, "killGraceS": 1, "maxOutputBytes": 10**6}
+    asked = {"arguments": ["/bin/sh", "-c", "echo hi"], "timeoutS": 60, "killGraceS": 1, "maxOutputBytes": 10**6}
     (tmp_path / wrapper.LAUNCH).write_text(json.dumps(asked))
-    subprocess.run([sys.executable, "-I", "-S", wrapper.__file__, str(tmp_path)], check=True, env={}, timeout=20)
+    subprocess.run([sys.executable, "-I", "-S", wrapper.__file__, str(tmp_path)], check=True, env={}, timeout=120)
     assert json.loads((tmp_path / wrapper.DONE).read_text())["exitCode"] == "0"
     assert Path(tmp_path / "stdout").read_text() == "hi\n"
     assert "Handling exit signal (code: 0)" in (tmp_path / wrapper.LOG).read_text()
@@ -360,8 +360,8 @@ def test_a_job_that_deletes_its_files_before_the_server_knew_it_runs_does_not_ru
 
 
 def test_a_job_that_deletes_what_tells_how_it_is_ends_as_lost(server, tmp_path):
-    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
-    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; {wait}; rm -rf ../.*.launched ./*; sleep 60"])
+    wait = until(tmp_path / "go")
+    job_id = server.submit(["-c", f"echo x >> {tmp_path}/ran; {wait}; rm -rf ../.*.launched ./*; sleep 300"])
     server.running(job_id)
     (tmp_path / "go").touch()
     assert server.ended(job_id)["statusMsg"].startswith("Job was lost: the files")

@@ -86,7 +86,7 @@ def test_directories_are_listed(live, done):
     assert [entry["name"] for entry in top["directories"]] == ["genie/", "root/", "sub/"]
     sub = live.output(done, "sub").json()
     assert sub["parent"]["url"] == f"{live.base}/jobs/{done}/output"
-    assert live.api.get(sub["files"][0]["url"], timeout=10).text == "deep\n"
+    assert live.api.get(sub["files"][0]["url"], timeout=60).text == "deep\n"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_directories_are_listed(live, done):
      "sub/../../../../token", "..\\..\\token", "pipe", "nothing", "stdout/x", "%00", "a" * 5000],
 )  # fmt: skip
 def test_no_path_leads_out(live, done, path):
-    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as raw:  # no client tidies the path up
+    with socket.create_connection(("127.0.0.1", live.port), timeout=60) as raw:  # no client tidies the path up
         head = f"GET /api/v3/jobs/{done}/output/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {live.token}\r\nConnection: close\r\n\r\n"
         raw.sendall(head.encode())
         answer = b""
@@ -111,10 +111,10 @@ def test_a_link_inside_is_followed(live, done):
 
 
 def test_every_address_of_netflixs_client_leads_to_the_output(live, done):
-    assert live.api.get(f"{live.url}/file/{done}/output/stdout", timeout=10).text == "0123456789"
-    assert live.api.get(f"{live.url}/output/{done}/output/stdout", timeout=10).text == "0123456789"
-    assert "stdout" in live.api.get(f"{live.url}/output/{done}/output", timeout=10).text
-    assert live.api.get(f"{live.url}/jobs", params={"id": done, "rowId": done}, timeout=10).status_code == 200
+    assert live.api.get(f"{live.url}/file/{done}/output/stdout", timeout=60).text == "0123456789"
+    assert live.api.get(f"{live.url}/output/{done}/output/stdout", timeout=60).text == "0123456789"
+    assert "stdout" in live.api.get(f"{live.url}/output/{done}/output", timeout=60).text
+    assert live.api.get(f"{live.url}/jobs", params={"id": done, "rowId": done}, timeout=60).status_code == 200
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_not_sent_whole(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from live import Live, eventually
+from live import Live, until
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,9 @@ def test_a_job_runs_with_its_attachments_and_tells_all_about_itself(genie):
     assert 0 <= running.duration < 60_000
     assert running.start_time <= running.finish_time
     assert running.request_data["email"] == "a@b.c"
-    assert genie.api.get(running.stdout_url, timeout=10).text == "out 1 2\n"
-    assert genie.api.get(running.output_uri, timeout=10).status_code == 200
-    assert genie.api.get(running.job_link, timeout=10).status_code == 200
+    assert genie.api.get(running.stdout_url, timeout=60).text == "out 1 2\n"
+    assert genie.api.get(running.output_uri, timeout=60).status_code == 200
+    assert genie.api.get(running.job_link, timeout=60).status_code == 200
 
 
 def test_a_file_a_directory_and_an_address_are_dependencies(genie, tmp_path):
@@ -167,21 +167,22 @@ def test_a_failed_job_is_done_and_not_successful(genie):
 
 def test_a_killed_job_is_killed(genie):
     running = new_job("-c 'sleep 60'").execute()
-    eventually(lambda: genie.status(running.job_id) == "RUNNING")
+    genie.running(running.job_id)
     running.kill()
     running.wait(sleep_seconds=0.1, suppress_stream=True)
     assert (running.status, running.status_msg) == ("KILLED", "Job was killed by user.")
 
 
-def test_a_waiting_job_is_not_done(genie):
+def test_a_waiting_job_is_not_done(genie, tmp_path):
     """Any name but Genie's own would make the client believe that the job has failed."""
     from pygenie.jobs.running import RunningJob
 
     genie.add_cluster("full", ["env:full"], limits={"maxRunningJobs": 1}, commands=["sh"])
-    first, waiting = (genie.submit(["-c", "sleep 3"], cluster=("env:full",)) for _ in range(2))
+    first, waiting = (genie.submit(["-c", until(tmp_path / "go")], cluster=("env:full",)) for _ in range(2))
     genie.running(first)
     job = RunningJob(waiting)
     assert (genie.status(waiting), job.status, job.is_done) == ("ACCEPTED", "ACCEPTED", False)
+    (tmp_path / "go").touch()
     job.wait(sleep_seconds=0.2, suppress_stream=True)
     assert job.is_successful
 
@@ -207,7 +208,7 @@ def test_a_retry_that_lost_its_attachments_is_told_so(genie):
     """After a 5xx of a proxy the client sends file attachments again with 0 bytes."""
     body = genie.job(["main.sh"], id="second-try")
     parts = [("request", ("", json.dumps(body), "application/json")), ("attachment", ("main.sh", b""))]
-    answer = genie.api.post(f"{genie.base}/jobs", files=parts, timeout=10)
+    answer = genie.api.post(f"{genie.base}/jobs", files=parts, timeout=60)
     assert answer.status_code == 412
     assert "arrived empty" in genie.get("jobs/second-try").json()["statusMsg"]
 

@@ -49,16 +49,16 @@ def test_between_two_attempts_it_waits_and_says_why(server):
         "Attempt 1 of 3: Job failed. The next one begins in 100 s.",
     )
     assert (waiting["started"], waiting["finished"]) == (None, None)
-    assert server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10).status_code == 202
+    assert server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60).status_code == 202
     assert server.status(job_id) == "KILLED"
 
 
 @pytest.mark.parametrize("more", [{"timeout": 1}, {}])
 def test_a_job_that_was_killed_or_took_too_long_does_not_run_again(server, more):
     job_id = server.submit(["-c", "echo x >> ran; sleep 60"], retries=5, retryDelay=0, **more)
-    server.running(job_id)
     if not more:
-        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+        server.running(job_id)
+        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60)
     assert server.ended(job_id)["status"] == "KILLED"
     assert (server.directory(job_id) / "ran").read_text() == "x\n"
 

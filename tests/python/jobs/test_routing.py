@@ -1,5 +1,6 @@
 """A job goes where its tags say, by Genie's rules, and a cluster can be replaced under running jobs."""
 
+from live import until
 from sfbatch.jobs.selection import Choice, Limits, least_loaded
 
 
@@ -9,7 +10,7 @@ def choice(cluster_id, running=0):
 
 def put_status(server, kind, name, status):
     patch = [{"op": "replace", "path": "/status", "value": status}]
-    assert server.api.patch(f"{server.base}/{kind}/{name}", json=patch, timeout=10).status_code == 204
+    assert server.api.patch(f"{server.base}/{kind}/{name}", json=patch, timeout=60).status_code == 204
 
 
 def ran_on(server, **more):
@@ -38,7 +39,7 @@ def test_of_a_clusters_commands_the_first_in_link_order_is_taken(server):
     server.add_command("two", "/bin/sh", tags=["type:x"])
     server.add_cluster("a", ["env:a"], commands=["two", "one"])
     assert ran_on(server, cluster=("env:a",), command="x") == ("a", "two")
-    assert server.api.put(f"{server.base}/clusters/a/commands", json=["one", "two"], timeout=10).status_code == 204
+    assert server.api.put(f"{server.base}/clusters/a/commands", json=["one", "two"], timeout=60).status_code == 204
     assert ran_on(server, cluster=("env:a",), command="x") == ("a", "one")
 
 
@@ -54,15 +55,17 @@ def test_genies_own_tags_select_too(server):
     assert ran_on(server, cluster=("genie.name:dev",), commandCriteria=["genie.id:sh"]) == ("dev", "sh")
 
 
-def test_a_red_black_swap_leaves_running_jobs_alone_and_moves_waiting_ones(fresh):
+def test_a_red_black_swap_leaves_running_jobs_alone_and_moves_waiting_ones(fresh, tmp_path):
+    go = tmp_path / "go"
     server = fresh("--memory-mb", "20").start()
     server.add_command("sh", "/bin/sh", cluster="local")
     server.add_cluster("red", ["env:prod"], commands=["sh"])
-    running = server.submit(["-c", "sleep 1.5; echo whole"], cluster=("env:prod",))
+    running = server.submit(["-c", f"{until(go)}; echo whole"], cluster=("env:prod",))
     server.running(running)
     waiting = server.submit(["-c", "true"], cluster=("env:prod",))
     server.add_cluster("black", ["env:prod"], commands=["sh"])
     put_status(server, "clusters", "red", "OUT_OF_SERVICE")
+    go.touch()
     assert (server.ended(running)["status"], server.output(running).text) == ("SUCCEEDED", "whole\n")
     assert (server.get(f"jobs/{running}").json()["clusterName"], server.ended(waiting)["clusterName"]) == (
         "red",
@@ -72,14 +75,16 @@ def test_a_red_black_swap_leaves_running_jobs_alone_and_moves_waiting_ones(fresh
     assert server.get(f"jobs/{running}/cluster").json()["status"] == "TERMINATED"
 
 
-def test_a_waiting_job_outlives_a_time_without_any_cluster(fresh):
+def test_a_waiting_job_outlives_a_time_without_any_cluster(fresh, tmp_path):
+    go = tmp_path / "go"
     server = fresh("--memory-mb", "20").start()
     server.add_command("sh", "/bin/sh", cluster="local")
     server.add_cluster("a", ["env:prod"], commands=["sh"])
-    first = server.submit(["-c", "sleep 1"], cluster=("env:prod",))
+    first = server.submit(["-c", until(go)], cluster=("env:prod",))
     server.running(first)
     waiting = server.submit(["-c", "true"], cluster=("env:prod",))
     put_status(server, "clusters", "a", "OUT_OF_SERVICE")
+    go.touch()
     server.ended(first)
     assert server.status(waiting) == "ACCEPTED"
     put_status(server, "clusters", "a", "UP")
@@ -90,7 +95,7 @@ def test_a_version_alias_moves_from_one_command_to_another(server):
     server.add_command("old", "/bin/sh", tags=["type:x", "ver:3.x"], cluster="local")
     server.add_command("new", "/bin/sh", tags=["type:x"], cluster="local")
     assert ran_on(server, commandCriteria=["type:x", "ver:3.x"])[1] == "old"
-    assert server.api.delete(f"{server.base}/commands/old/tags/ver:3.x", timeout=10).status_code == 204
+    assert server.api.delete(f"{server.base}/commands/old/tags/ver:3.x", timeout=60).status_code == 204
     assert server.post("commands/new/tags", ["ver:3.x"]).status_code == 204
     assert ran_on(server, commandCriteria=["type:x", "ver:3.x"])[1] == "new"
 
@@ -108,8 +113,10 @@ def test_the_least_loaded_share_wins_and_ties_are_settled_the_same_way_every_tim
 def test_jobs_spread_over_clusters_that_fit(server):
     for name in ("a", "b"):
         server.add_cluster(name, ["env:spread"], limits={"maxRunningJobs": 2}, commands=["sh"])
-    ids = [server.submit(["-c", "sleep 1"], cluster=("env:spread",)) for _ in range(4)]
+    ids = [server.submit(["-c", "sleep 300"], cluster=("env:spread",)) for _ in range(4)]
     for job_id in ids:
         server.running(job_id)
     names = sorted(server.get(f"jobs/{job_id}").json()["clusterName"] for job_id in ids)
     assert names == ["a", "a", "b", "b"]
+    for job_id in ids:
+        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60)

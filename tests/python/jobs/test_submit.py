@@ -1,5 +1,6 @@
 """`sfbatch submit` and `sfbatch jobs`, from the command line to the job's end."""
 
+import contextlib
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -29,6 +31,16 @@ def script(tmp_path):
         return str(tmp_path / name)
 
     return write
+
+
+def shown_on(terminal):
+    """All that is written there, until nobody has it open any more; then it is closed."""
+    seen = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(terminal, 65536):
+            seen += chunk
+    os.close(terminal)
+    return seen
 
 
 def newest(server):
@@ -130,7 +142,7 @@ def test_the_job_runs_on_when_asked_to_be_left(live, script):
     job_id = newest(live)
     assert job_id in waiting.stderr.read()
     live.running(job_id)
-    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
+    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=60)
 
 
 @pytest.mark.parametrize(("answer", "code", "status"), [("y\n", 137, "KILLED"), ("n\n", 130, "RUNNING")])
@@ -153,11 +165,14 @@ def test_ctrl_c_on_a_terminal_asks(live, script, answer, code, status):
     process.send_signal(signal.SIGINT)
     read_until(b"Kill job")
     os.write(master, answer.encode())
+    # Else the process may wait for room to write.
+    rest = threading.Thread(target=shown_on, args=(master,), daemon=True)
+    rest.start()
     assert process.wait(90) == code
+    rest.join(60)
     job_id = newest(live)
     eventually(lambda: live.status(job_id) == status)
-    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
-    os.close(master)
+    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=60)
 
 
 def test_a_log_is_followed_while_the_job_writes_it(live, script, tmp_path):
@@ -179,15 +194,10 @@ def test_what_could_command_a_terminal_is_not_obeyed(live, script):
     master, slave = pty.openpty()
     for arguments in (["jobs", "logs", job_id], ["jobs", "list", "--limit", "1"]):
         subprocess.run(
-            [*COMMAND, *arguments], env=environment(live), stdout=slave, stderr=slave, timeout=30, check=True
+            [*COMMAND, *arguments], env=environment(live), stdout=slave, stderr=slave, timeout=120, check=True
         )
     os.close(slave)
-    seen = b""
-    try:
-        while chunk := os.read(master, 65536):
-            seen += chunk
-    except OSError:
-        os.close(master)
+    seen = shown_on(master)
     assert b"wiped" in seen
     assert b"\x1b[2J" not in seen
     assert b"\x1b]0;" not in seen
@@ -297,8 +307,7 @@ def test_a_job_is_a_line_in_a_pipe_and_short_on_a_narrow_terminal(live):
     master, slave = pty.openpty()
     subprocess.run(command, env=narrow, stdout=slave, check=True)
     os.close(slave)
-    assert job_id[:8] in os.read(master, 65536).decode().splitlines()[1].split()
-    os.close(master)
+    assert job_id[:8] in shown_on(master).decode().splitlines()[1].split()
     assert job_id not in [job["id"] for job in said(live, "jobs", "list", "--mine", "--limit", "500")]
 
 

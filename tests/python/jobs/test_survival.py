@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 import requests
-from live import FINAL, eventually
+from live import FINAL, eventually, until
 from sfbatch.jobs import first_start, home, lease
 from sfbatch.jobs.accept import Attachment, Sender, accept
 from sfbatch.jobs.backends.leftovers import processes_of
@@ -65,7 +65,7 @@ def outlive(server, disturb, times, number):
                 if answer.status_code in {202, 409}:
                     if kill:
                         wanted[job_id].add("KILLED")
-                        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+                        server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60)
                     return
             except requests.RequestException:
                 pass
@@ -90,7 +90,7 @@ def outlive(server, disturb, times, number):
         disturb(rng)
     if server.process.poll() is None:
         server.wait_up()
-    submitter.join(60 + 2 * number)
+    submitter.join(60 + 4 * number)
     stop.set()
 
     def all_ended():
@@ -113,10 +113,10 @@ def outlive(server, disturb, times, number):
         if state != "KILLED":
             assert len(began) == 1
             assert finished
-        assert processes_of(server.directory(job_id)) == []
+        eventually(lambda directory=directory: processes_of(directory) == [])
 
 
-@pytest.mark.timeout(1800 if KILLS > 8 else 300)
+@pytest.mark.timeout(1800 if KILLS > 8 else 600)
 def test_jobs_outlive_the_server(fresh):
     server = fresh("--memory-mb", "2000" if SPARK_SUBMIT else "320").start()  # room for 20 jobs of 16 MB
     server.add_command("sh", "/bin/sh", cluster="local")
@@ -177,23 +177,26 @@ def test_a_kill_asked_for_just_before_the_server_died_is_carried_out(server):
     job_id = server.submit(["-c", "sleep 300"])
     server.running(job_id)
     with sqlite3.connect(
-        server.home / "jobs/jobs.db"
+        server.home / "jobs/jobs.db", timeout=60
     ) as connection:  # as the route does, without the dispatcher's wake
         server.kill9()
         connection.execute("UPDATE jobs SET kill_requested_ms = 1 WHERE id = ?", (job_id,))
     server.start()
     assert server.ended(job_id)["status"] == "KILLED"
-    assert processes_of(server.directory(job_id)) == []
+    eventually(lambda: processes_of(server.directory(job_id)) == [])
 
 
-def test_two_servers_of_one_machine_leave_each_others_jobs_alone(fresh):
+def test_two_servers_of_one_machine_leave_each_others_jobs_alone(fresh, tmp_path):
+    go = tmp_path / "go"
     one, two = (fresh("--memory-mb", "64").start() for _ in range(2))
     for server in (one, two):
         server.add_command("sh", "/bin/sh", cluster="local")
-        server.submit(["-c", "sleep 2"], id="same")
+        server.submit(["-c", until(go)], id="same")
         server.running("same")
-    one.api.delete(f"{one.base}/jobs/same", timeout=10)
+    one.api.delete(f"{one.base}/jobs/same", timeout=60)
     assert one.ended("same")["status"] == "KILLED"
+    assert two.status("same") == "RUNNING"
+    go.touch()
     assert two.ended("same")["status"] == "SUCCEEDED"
 
 
@@ -232,7 +235,8 @@ def take_s(taken):
     return time.monotonic() - began
 
 
-def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(shared, tmp_path):
+def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_S", 6)  # far longer than any of the threads has to wait for its turn
     one, copy = (leased(shared, tmp_path / name) for name in ("one", "copy"))
     one.take()
     stop = threading.Event()
@@ -251,18 +255,18 @@ def test_a_copied_home_on_the_same_database_is_refused_while_the_other_lives(sha
     with pytest.raises(ServerError, match="held by a server on .*/copy"), shared.read() as connection:
         one.check(connection)
     successor = leased(shared, tmp_path / "copy")
-    assert take_s(successor) < 0.4  # of the same home: the other one is dead
+    assert take_s(successor) < 3  # of the same home: the other one is dead
     successor.give_back()
-    assert take_s(one) < 0.4
+    assert take_s(one) < 3
 
 
 def test_a_lease_runs_out_by_the_clock_of_who_waits(shared, tmp_path, monkeypatch):
     leased(shared, tmp_path / "one").take()
     monkeypatch.setattr(lease, "now_ms", lambda: 1)
-    assert 0.8 < take_s(leased(shared, tmp_path / "two")) < 5
+    assert 0.8 < take_s(leased(shared, tmp_path / "two")) < 30
     monkeypatch.undo()  # long over, by this clock
     monkeypatch.setattr(lease, "LEASE_S", 0.9)
-    assert 0.8 < take_s(leased(shared, tmp_path / "one")) < 5
+    assert 0.8 < take_s(leased(shared, tmp_path / "one")) < 30
 
 
 def test_the_same_path_on_another_machine_is_another_place(shared, tmp_path, monkeypatch):
@@ -282,11 +286,15 @@ def test_a_copied_home_with_a_database_of_its_own_is_refused_while_the_other_run
         copy.take()
 
 
-def test_of_two_that_take_over_at_once_one_alone_has_it(shared, tmp_path):
+def test_of_two_that_take_over_at_once_one_alone_has_it(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_S", 3)
     leased(shared, tmp_path / "one").take()
     rivals, told = [leased(shared, tmp_path / name) for name in ("two", "three")], []
 
+    both = threading.Barrier(2)
+
     def take(rival):
+        both.wait()  # nobody renews: who came when the lease had run out again would have it too
         try:
             rival.take()
             told.append("taken")
@@ -302,11 +310,11 @@ def test_of_two_that_take_over_at_once_one_alone_has_it(shared, tmp_path):
 
 
 def test_a_server_whose_lease_another_one_took_runs_no_job_and_takes_none_in(server):
-    with sqlite3.connect(server.home / "jobs/jobs.db") as connection:
+    with sqlite3.connect(server.home / "jobs/jobs.db", timeout=60) as connection:
         connection.execute("UPDATE servers SET nonce = 'another', directory = '/elsewhere'")
     health = f"{server.url}/actuator/health"
-    eventually(lambda: server.api.get(health, timeout=10).status_code == 503)
-    assert "in /elsewhere" in server.api.get(health, timeout=10).json()["components"]["dispatcher"]["details"]["error"]
+    eventually(lambda: server.api.get(health, timeout=60).status_code == 503)
+    assert "in /elsewhere" in server.api.get(health, timeout=60).json()["components"]["dispatcher"]["details"]["error"]
     answer = server.post("jobs", server.job(["-c", "true"]))
     assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_REFUSED")
 
@@ -368,7 +376,7 @@ def test_a_home_that_was_deleted_under_the_server_is_told_and_takes_no_job(fresh
     answer = server.post("jobs", server.job(["x"], command="python"))
     assert (answer.status_code, answer.json()["code"]) == (500, "SFBATCH_SERVER_ERROR")
     assert "was deleted or replaced under the running server" in answer.json()["message"]
-    assert server.api.get(f"{server.url}/actuator/health", timeout=10).status_code == 503
+    assert server.api.get(f"{server.url}/actuator/health", timeout=60).status_code == 503
     assert not (server.home / "jobs/files").exists()
 
 

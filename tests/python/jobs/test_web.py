@@ -20,8 +20,8 @@ def browser(live):
 
 def signed_in(live, token):
     made = requests.Session()
-    made.headers.update(HTML)
-    answer = made.post(f"{live.url}/login", data={"token": token, "next": "/"}, headers=ours(live), timeout=10)
+    made.headers.update({**HTML, "Connection": "close"})
+    answer = made.post(f"{live.url}/login", data={"token": token, "next": "/"}, headers=ours(live), timeout=60)
     assert (answer.status_code, answer.url) == (200, f"{live.url}/")
     return made
 
@@ -31,21 +31,21 @@ def ours(live):
 
 
 def page(live, browser, path, ok=200):
-    answer = browser.get(f"{live.url}{path}", timeout=10)
+    answer = browser.get(f"{live.url}{path}", timeout=60)
     assert answer.status_code == ok, answer.text
     return answer.text
 
 
 def test_a_stranger_is_asked_for_a_token_and_comes_back_to_where_they_wanted(live):
-    answer = requests.get(f"{live.url}/jobs/x?y=1", headers=HTML, timeout=10, allow_redirects=False)
+    answer = requests.get(f"{live.url}/jobs/x?y=1", headers=HTML, timeout=60, allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/jobs/x%3Fy%3D1")
     assert "Basic" not in str(answer.headers)
-    form = requests.get(f"{live.url}/", headers=HTML, timeout=10)
+    form = requests.get(f"{live.url}/", headers=HTML, timeout=60)
     assert form.status_code == 200
     assert 'type="password"' in form.text
     assert f"{live.home}/jobs/token" in form.text
     answer = requests.post(
-        f"{live.url}/login", {"token": live.token, "next": "/clusters"}, headers=ours(live), timeout=10, allow_redirects=False
+        f"{live.url}/login", {"token": live.token, "next": "/clusters"}, headers=ours(live), timeout=60, allow_redirects=False
     )  # fmt: skip
     assert (answer.status_code, answer.headers["Location"]) == (303, "/clusters")
     cookie = answer.headers["Set-Cookie"].lower()
@@ -58,25 +58,25 @@ def test_a_stranger_is_asked_for_a_token_and_comes_back_to_where_they_wanted(liv
 @pytest.mark.parametrize("accept", [HTML["Accept"], "*/*"])
 def test_a_stranger_sends_the_form_and_nothing_else(live, kind, accept):
     headers = {**ours(live), "Content-Type": kind, "Accept": accept}
-    assert requests.post(f"{live.url}/login", data=b"token=x", headers=headers, timeout=10).status_code == 415
+    assert requests.post(f"{live.url}/login", data=b"token=x", headers=headers, timeout=60).status_code == 415
 
 
 def test_behind_https_the_cookie_is_for_https_alone_and_links_have_the_prefix(live):
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/genie"}
     answer = requests.post(
-        f"{live.url}/login", {"token": live.token}, headers={**ours(live), **forwarded}, timeout=10, allow_redirects=False
+        f"{live.url}/login", {"token": live.token}, headers={**ours(live), **forwarded}, timeout=60, allow_redirects=False
     )  # fmt: skip
     assert "secure" in answer.headers["Set-Cookie"].lower()
     assert answer.headers["Location"] == "/genie/"
-    page = requests.get(f"{live.url}/login", headers=forwarded, timeout=10).text
+    page = requests.get(f"{live.url}/login", headers=forwarded, timeout=60).text
     assert 'href="/genie/static/page.css' in page
     assert str(live.home) not in page
-    assert f"{live.home}/jobs/token" in requests.get(f"{live.url}/login", timeout=10).text
+    assert f"{live.home}/jobs/token" in requests.get(f"{live.url}/login", timeout=60).text
 
 
 def test_programs_are_still_told_401_and_not_sent_to_a_form(live):
     for path, headers in (("/api/v3/jobs", HTML), ("/", {}), ("/jobs/x", {"Accept": "*/*"})):
-        answer = requests.get(f"{live.url}{path}", headers=headers, timeout=10, allow_redirects=False)
+        answer = requests.get(f"{live.url}{path}", headers=headers, timeout=60, allow_redirects=False)
         assert (answer.status_code, answer.json()["code"]) == (401, "SFBATCH_UNAUTHORIZED")
 
 
@@ -85,22 +85,22 @@ def test_programs_are_still_told_401_and_not_sent_to_a_form(live):
 )
 def test_signing_in_leads_to_no_other_site(live, there):
     answer = requests.post(
-        f"{live.url}/login", {"token": live.token, "next": there}, headers=ours(live), timeout=10, allow_redirects=False
+        f"{live.url}/login", {"token": live.token, "next": there}, headers=ours(live), timeout=60, allow_redirects=False
     )  # fmt: skip
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
 def test_a_wrong_token_signs_nobody_in(live):
-    answer = requests.post(f"{live.url}/login", {"token": "wrong"}, headers={**ours(live), **HTML}, timeout=10)
+    answer = requests.post(f"{live.url}/login", {"token": "wrong"}, headers={**ours(live), **HTML}, timeout=60)
     assert answer.status_code == 403
     assert "no such token" in answer.text
     assert "Set-Cookie" not in answer.headers
-    answer = requests.get(f"{live.base}/jobs", cookies={"sfbatch_token": "wrong"}, timeout=10)
+    answer = requests.get(f"{live.base}/jobs", cookies={"sfbatch_token": "wrong"}, timeout=60)
     assert answer.status_code == 401
 
 
 def test_the_cookie_reads_but_another_site_cannot_use_it(live, browser):
-    assert browser.get(f"{live.base}/jobs", headers={"Accept": "*/*"}, timeout=10).status_code == 200
+    assert browser.get(f"{live.base}/jobs", headers={"Accept": "*/*"}, timeout=60).status_code == 200
     job_id = live.submit(["-c", "sleep 60"])
     url = f"{live.url}/jobs/{job_id}/kill"
     refused = [
@@ -112,16 +112,16 @@ def test_the_cookie_reads_but_another_site_cannot_use_it(live, browser):
         ({"Sec-Fetch-Site": "cross-site"}, 403),
     ]
     for headers, status in refused:
-        assert browser.post(url, headers=headers, timeout=10).status_code == status, headers
-        assert browser.delete(f"{live.base}/jobs/{job_id}", headers=headers, timeout=10).status_code == status
+        assert browser.post(url, headers=headers, timeout=60).status_code == status, headers
+        assert browser.delete(f"{live.base}/jobs/{job_id}", headers=headers, timeout=60).status_code == status
     live.running(job_id)
-    assert browser.post(url, headers=ours(live), timeout=10).status_code == 200
+    assert browser.post(url, headers=ours(live), timeout=60).status_code == 200
     assert live.ended(job_id)["status"] == "KILLED"
 
 
 def test_signing_out_forgets_the_cookie(live, browser):
-    browser.post(f"{live.url}/logout", headers=ours(live), timeout=10)
-    assert browser.get(f"{live.url}/", timeout=10).url.endswith("/login?next=/")
+    browser.post(f"{live.url}/logout", headers=ours(live), timeout=60)
+    assert browser.get(f"{live.url}/", timeout=60).url.endswith("/login?next=/")
 
 
 def test_hostile_names_arguments_and_logs_stay_text(live, browser):
@@ -138,7 +138,7 @@ def test_hostile_names_arguments_and_logs_stay_text(live, browser):
         f"/?name={requests.utils.quote(HOSTILE)}",
         f"/?status={requests.utils.quote(HOSTILE)}",
     ):
-        answer = browser.get(f"{live.url}{path}", timeout=10)
+        answer = browser.get(f"{live.url}{path}", timeout=60)
         assert "<script>alert" not in answer.text
         assert "<img" not in answer.text
     text = page(live, browser, f"/jobs/{job_id}")
@@ -149,7 +149,7 @@ def test_hostile_names_arguments_and_logs_stay_text(live, browser):
 def test_nothing_comes_from_elsewhere_and_nothing_is_inline(live, browser):
     job_id = live.submit(["-c", "echo hi"])
     for path in ("/", f"/jobs/{job_id}", "/clusters", "/login", "/jobs/nobody"):
-        answer = browser.get(f"{live.url}{path}", timeout=10)
+        answer = browser.get(f"{live.url}{path}", timeout=60)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
@@ -158,11 +158,11 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline(live, browser):
         assert re.findall(r"""(?:src|href|action)=["'](?!/|data:,|\?|#)""", answer.text) == []
         assert re.findall(r"<style|<[^>]*\sstyle=|<[^>]*\son\w+=|<script>|javascript:", answer.text) == []
     for name in ("page.css", "page.js"):
-        text = requests.get(f"{live.url}/static/{name}", timeout=10).text
+        text = requests.get(f"{live.url}/static/{name}", timeout=60).text
         assert "http://" not in text
         assert "https://" not in text
         assert "innerHTML" not in text
-    assert browser.get(f"{live.url}/static/../routes.py", timeout=10).status_code == 404
+    assert browser.get(f"{live.url}/static/../routes.py", timeout=60).status_code == 404
 
 
 def test_the_list_is_filtered_and_paged(live, browser):
@@ -226,24 +226,24 @@ def test_a_long_log_is_shown_from_near_its_end(live, browser):
 def test_a_reader_is_shown_no_button_and_a_forged_one_does_nothing(live, browser):
     token = cli(live, "add", "rosa", "--role", "reader")
     known = {"Authorization": f"Bearer {token}"}
-    eventually(lambda: requests.get(f"{live.base}/me", headers=known, timeout=10).status_code == 200)
+    eventually(lambda: requests.get(f"{live.base}/me", headers=known, timeout=60).status_code == 200)
     reader = signed_in(live, token)
     job_id = live.submit(["-c", "sleep 60"])
     text = page(live, reader, f"/jobs/{job_id}")
     assert '<button class="danger">' not in text
     assert "Run again" not in text
     for what in ("kill", "rerun"):
-        answer = reader.post(f"{live.url}/jobs/{job_id}/{what}", headers=ours(live), timeout=10)
+        answer = reader.post(f"{live.url}/jobs/{job_id}/{what}", headers=ours(live), timeout=60)
         assert answer.status_code == 403
     assert '<button class="danger">' in page(live, browser, f"/jobs/{job_id}")
-    assert reader.post(f"{live.url}/logout", headers=ours(live), timeout=10).status_code == 200
-    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=10)
+    assert reader.post(f"{live.url}/logout", headers=ours(live), timeout=60).status_code == 200
+    live.api.delete(f"{live.base}/jobs/{job_id}", timeout=60)
 
 
 def test_run_again_leads_to_the_new_job(live, browser):
     job_id = live.submit(["-c", "cat data"], files={"data": b"again"})
     live.ended(job_id)
-    answer = browser.post(f"{live.url}/jobs/{job_id}/rerun", headers=ours(live), timeout=10)
+    answer = browser.post(f"{live.url}/jobs/{job_id}/rerun", headers=ours(live), timeout=60)
     new = answer.url.rpartition("/")[2]
     assert new != job_id
     assert live.ended(new)["status"] == "SUCCEEDED"
@@ -258,16 +258,16 @@ def test_clusters_show_their_commands_and_who_follows_whom(server):
     server.api.patch(
         f"{server.base}/clusters/blue",
         json=[{"op": "replace", "path": "/status", "value": "OUT_OF_SERVICE"}],
-        timeout=10,
+        timeout=60,
     )
     text = page(server, browser, "/clusters")
     part = re.search(r'<article id="blue".*?</article>', text, re.DOTALL)[0]
     for wanted in ("OUT_OF_SERVICE", "1 of 4 job", "to their end", "/bin/sh", "env:red-black"):
         assert wanted in part, wanted
-    server.api.delete(f"{server.base}/jobs/{job_id}", timeout=10)
+    server.api.delete(f"{server.base}/jobs/{job_id}", timeout=60)
 
 
 def test_where_genies_client_points_there_is_the_jobs_page(live, browser):
     job_id = live.submit(["-c", "true"])
-    assert browser.get(f"{live.url}/jobs?id={job_id}&rowId={job_id}", timeout=10).url == f"{live.url}/jobs/{job_id}"
-    assert browser.get(f"{live.url}/output/{job_id}/output", timeout=10).status_code == 200
+    assert browser.get(f"{live.url}/jobs?id={job_id}&rowId={job_id}", timeout=60).url == f"{live.url}/jobs/{job_id}"
+    assert browser.get(f"{live.url}/output/{job_id}/output", timeout=60).status_code == 200

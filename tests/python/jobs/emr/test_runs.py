@@ -1,6 +1,7 @@
 """A job on EMR is started once, whenever its server dies; its state and end are told as a local job's are."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from sfbatch.jobs import attempts
@@ -184,7 +185,7 @@ def test_a_killed_job_run_is_cancelled(serverless):
 def test_a_job_run_that_takes_too_long_is_cancelled(serverless):
     launch = serverless.launch(timeout_s=1)
     serverless.backend.submit(launch)
-    serverless.set("RUNNING")  # since midnight, says moto
+    serverless.set("RUNNING", created_at=datetime.now(timezone.utc) - timedelta(days=1))
     serverless.poll(launch)
     assert serverless.runs()[0].state == "CANCELLED"
     assert verdict(serverless.poll(launch), launch.directory)["status_msg"] == "Job exceeded timeout."
