@@ -21,7 +21,7 @@ class Running:
     def done(self):
         return not self._thread.is_alive()
 
-    def result(self, timeout_s=120):
+    def result(self, timeout_s=300):
         self._thread.join(timeout_s)
         assert self.done, f"no answer within {timeout_s} s"
         if self._error:
@@ -33,5 +33,5 @@ def at_once(calls):
     """The results of all, in order; the first error is raised when all have ended."""
     running = [Running(call) for call in calls]
     for one in running:
-        one._thread.join(180)
+        one._thread.join(600)
     return [one.result(1) for one in running]

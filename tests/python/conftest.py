@@ -3,16 +3,19 @@
 `metastore`, `spark`, `stock_spark` live as long as the pytest process; `db` is a fresh database per test.
 """
 
+import contextlib
 import itertools
+import json
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +56,7 @@ SMALL = {
     "spark.driver.memory": "1g",
     "spark.driver.host": "127.0.0.1",
     "spark.sql.session.timeZone": "UTC",
+    "spark.python.authenticate.socketTimeout": "120s",
 }
 
 
@@ -83,7 +87,7 @@ def metastore(home):
         yield running
 
 
-@contextmanager
+@contextlib.contextmanager
 def wanted_metastore(home, jars=(), settings=()):
     """`jars`, `settings`: of a file system that Hive's own is to know."""
     wanted = os.environ.get("SFBATCH_TEST_METASTORE")  # 2.3.9-postgres, ...: `make test-metastores`
@@ -191,7 +195,7 @@ def run_driver(tmp_path, metastore):
     """
     started = []
 
-    def run(script, *, env=None, kill_at=None, kill_after_s=None, timeout_s=240, check=None):
+    def run(script, *, env=None, kill_at=None, kill_after_s=None, timeout_s=600, check=None):
         driver = start(script, env=env, kill_at=kill_at)
         if kill_after_s is not None:
             for line in driver.stdout:
@@ -199,21 +203,24 @@ def run_driver(tmp_path, metastore):
                     break
             time.sleep(kill_after_s)
             kill(driver)
-        out, err = driver.communicate(timeout=timeout_s)
-        ended = Driven(driver.returncode, out, err)
+        out, _ = driver.communicate(timeout=timeout_s)
+        ended = Driven(driver.returncode, out, driver.log.read_text())
         if check if check is not None else kill_at is None and kill_after_s is None:
             assert ended.code == 0, f"the driver failed:\n{ended.out}\n{ended.err[-4000:]}"
         return ended
 
     def start(script, *, env=None, kill_at=None, arguments=()):
-        """Start it and return the Popen; it is killed when the test ends."""
+        """Start it and return the Popen, with a `.log` of what it says on stderr; it is killed when the test ends."""
         step, _, nth = (kill_at or "").partition(":")
         at = kill_at if "=" in step else f"{step}=halt:{nth or 1}"
         extra = {"SFBATCH_TEST_AT_STEP": at} if kill_at else {}
-        driver = subprocess.Popen(
-            [sys.executable, "-c", script, *arguments], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+        log = tmp_path / f"driver{len(started)}.log"
+        with log.open("w") as stderr:  # a pipe that nobody reads would be full one day
+            driver = subprocess.Popen(
+                [sys.executable, "-c", script, *arguments], cwd=tmp_path, env={**os.environ, **(env or {}), **extra}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True,
+            )  # fmt: skip
+        driver.log = log
         started.append(driver)
         return driver
 
@@ -251,3 +258,15 @@ def tmp_home(tmp_path):
     yield folder
     local_metastore.stop(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def lasting_port(tmp_home):
+    """The port that the metastore of `tmp_home` has from its first start on; no connection is given it while none listens."""
+    while True:
+        port = random.randrange(20000, 32768)  # below those that connections get
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            break
+    (tmp_home / "metastore").mkdir(parents=True)
+    (tmp_home / "metastore" / "state.json").write_text(json.dumps({"port": port}))
+    return port

@@ -12,12 +12,14 @@ from urllib.parse import urlparse
 
 from pymetastore.hive_metastore import ThriftHiveMetastore, ttypes
 from thrift.protocol import TBinaryProtocol
-from thrift.Thrift import TMessageType
+from thrift.Thrift import TMessageType, TType
 from thrift.transport import TTransport
 
 ALTER = "alter_partitions_with_environment_context"
 ALTER_TABLE = "alter_table_with_environment_context"
 ADD = "add_partitions"
+#: The first call on a connection; Hive's clients go on without an answer to it.
+GREETING = "set_ugi"
 
 
 class Proxy:
@@ -47,8 +49,8 @@ class Proxy:
         """The next such call is carried out; its client is cut off instead of an answer."""
         return self._rule(call, "lose", 1)
 
-    def cut(self, call, times=10**9):
-        """Such calls do not reach the server; their clients are cut off instead of an answer."""
+    def cut(self, call=None, times=10**9):
+        """Such calls (None: all but the greeting) do not reach the server; their clients are cut off instead of an answer."""
         return self._rule(call, "cut", times)
 
     def refuse(self, call, error, times=10**9):
@@ -70,7 +72,7 @@ class Proxy:
         with self._lock:
             self.calls.append(call)
             for rule in self._rules:
-                if rule.call == call and rule.times > 0:
+                if rule.times > 0 and (rule.call == call or (rule.call is None and call != GREETING)):
                     rule.times -= 1
                     return rule
         return None
@@ -105,17 +107,17 @@ class Proxy:
                     if rule is None:
                         server.sendall(data)
                     elif rule.action == "refuse":
-                        _rest(client)
+                        _whole(data, client)
                         client.sendall(_answer(name, sequence, rule.error))
                         expecting = True
                     elif rule.action == "cut":
                         return
                     elif rule.action == "lose":
-                        server.sendall(data + _rest(client))
+                        server.sendall(_whole(data, client))
                         server.recv(1 << 16)
                         return
                     else:
-                        data += _rest(client)
+                        data = _whole(data, client)
                         rule.held.set()
                         rule.released.wait()
                         server.sendall(data)
@@ -134,7 +136,7 @@ class Rule:
     def release(self):
         """What was held goes to the server now, and is carried out when this returns."""
         self.released.set()
-        assert self.landed.wait(30)
+        assert self.landed.wait(120)
 
 
 def _header(data):
@@ -142,15 +144,19 @@ def _header(data):
     return data[8 : 8 + length].decode(), struct.unpack("!I", data[8 + length : 12 + length])[0]
 
 
-def _rest(client):
-    """The rest of the call: until the client waits for its answer."""
-    data = b""
-    while select.select([client], [], [], 0.1)[0]:
-        more = client.recv(1 << 16)
-        if not more:
-            break
-        data += more
-    return data
+def _whole(data, client):
+    """The call that begins with `data`, to the end of its arguments."""
+    while True:
+        protocol = TBinaryProtocol.TBinaryProtocol(TTransport.TMemoryBuffer(data))
+        try:
+            protocol.readMessageBegin()
+            protocol.skip(TType.STRUCT)
+            return data
+        except EOFError:
+            more = client.recv(1 << 16)
+            if not more:
+                raise ConnectionError("the client hung up within a call") from None
+            data += more
 
 
 def _answer(name, sequence, error):

@@ -83,11 +83,15 @@ def test_a_disk_full_while_data_files_are_written_publishes_nothing(db, spark, s
         spark._jvm.System.gc()  # Spark's writers leave files open that could not be written: unlinked, they still take room
         return shutil.disk_usage(small_disk).free > 2 << 20
 
+    def is_empty():
+        try:
+            return not list((small_disk / "t").glob("_temporary/**/part-*"))
+        except FileNotFoundError:  # a directory went while it was walked
+            return False
+
     # A task that still ran when the job failed ends soon.
-    wait_for(is_free, 60)
-    wait_for(
-        lambda: not list((small_disk / "t").glob("_temporary/**/part-*")), 60
-    )  # else the failed job left its files
+    wait_for(is_free)
+    wait_for(is_empty)  # else the failed job left its files
     spark.sql(f"INSERT INTO {table} VALUES (3, 'new', '3')")
     assert ids(stock_spark, table) == [("1", 1), ("2", 2), ("3", 3)]
 

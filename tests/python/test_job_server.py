@@ -42,19 +42,21 @@ def server(home, metastore):
     command = [sys.executable, "-c", "from sfbatch.cli import main; main()", "server", "--port", str(port)]
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    give_up = time.monotonic() + 120
-    while True:
-        try:
-            api = Api(f"http://127.0.0.1:{port}")
-            api.call("GET", "me")
-            break
-        except JobServerError:
-            assert process.poll() is None, (home / "server.log").read_text()
-            assert time.monotonic() < give_up
-            time.sleep(0.1)
-    yield api
-    process.terminate()
-    process.wait(60)
+    try:
+        give_up = time.monotonic() + 240
+        while True:
+            try:
+                api = Api(f"http://127.0.0.1:{port}")
+                api.call("GET", "me")
+                break
+            except JobServerError:
+                assert process.poll() is None, (home / "server.log").read_text()
+                assert time.monotonic() < give_up
+                time.sleep(0.1)
+        yield api
+    finally:
+        process.terminate()
+        process.wait(120)
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_a_spark_job_s_batches_are_on_its_page_and_it_writes_nothing_else(home, 
     (tmp_path / "job.py").write_text(JOB)
     conf = {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
     job = sfbatch.jobs.submit(tmp_path / "job.py", [f"{db}.t", f"prod_{db}.t"], conf=conf, api=server)
-    state = job.wait(timeout_s=240, check=False)
+    state = job.wait(timeout_s=600, check=False)
     assert state.status == "SUCCEEDED", (state, job.log(), job.log("stderr")[-4000:])
     assert job.log().splitlines() == ["refused: SFBATCH_NO_PERMISSION", "rows: 2"]
 
@@ -87,7 +89,7 @@ def test_a_spark_job_s_batches_are_on_its_page_and_it_writes_nothing_else(home, 
 
     token = (home / "jobs/token").read_text().strip()
     headers = {"Accept": "text/html", "Authorization": f"Bearer {token}"}
-    page = httpx.get(job.url, headers=headers).text
+    page = httpx.get(job.url, headers=headers, timeout=60, trust_env=False).text
     for _, name, batch in written:
         assert name in page
         assert batch in page

@@ -54,7 +54,7 @@ def prepare(writer, db):
 def kill_when_all_hang(doomed, actions):
     """Every action runs in the doomed driver until it is over or hangs at the driver's step; then kill -9. How many hung."""
     running = [Running(lambda action=action: action(doomed)) for action in actions]
-    wait_for(lambda: doomed.log().count("hangs at ") + sum(one.done for one in running) == len(running), 120, doomed)
+    wait_for(lambda: doomed.log().count("hangs at ") + sum(one.done for one in running) == len(running), 300, doomed)
     hung = doomed.log().count("hangs at ")
     doomed.kill()
     for one in running:
@@ -232,7 +232,7 @@ KILLS = int(os.environ.get("SFBATCH_TEST_KILLS", "8"))
 
 @on_one_spark
 @pytest.mark.random_moments
-@pytest.mark.timeout(420 + 30 * KILLS)
+@pytest.mark.timeout(900 + 60 * KILLS)
 def test_random_moments(db, writer, writers, stock_spark, run_driver, capsys):
     """Kills at random moments of drivers that write without pause, while a stock reader reads without pause."""
     writer.create(f"{db}.parts")

@@ -8,7 +8,7 @@ import pytest
 from at_once import Running
 from checker import Metastore, journal
 from metastore_proxy import ADD, ALTER, ALTER_TABLE, DENIED, NOT_ADDED, REFUSED, Proxy
-from writer import Refusal, on_one_spark
+from writer import Died, Refusal, on_one_spark, wait_for
 
 pytestmark = on_one_spark
 
@@ -94,25 +94,24 @@ def test_the_lock_of_a_dead_holder_is_taken_after_three_of_its_heartbeats(table,
     dead.kill()
     started = time.monotonic()
     writer.overwrite(table, NEWER)
-    assert 2 < time.monotonic() - started < 30
+    assert 2 < time.monotonic() - started < 120
     assert rows(table) == {**OLD, **NEWER}
-    assert running.done
+    with pytest.raises(Died):
+        running.result()
 
 
 def test_the_lock_of_a_slow_holder_is_left_to_it(table, writers, rows):
-    slow = writers(at="settled=hang", **{"sfbatch.lock.heartbeat-ms": "1000"})
+    slow = writers(at="settled=hang", **{"sfbatch.lock.heartbeat-ms": "4000"})
     Running(lambda: slow.overwrite(table, NEW))
     wait_for_log(slow, "hangs at")
-    waiting = writers(**{"sfbatch.lock.timeout-ms": "8000"})
+    waiting = writers(**{"sfbatch.lock.timeout-ms": "20000"})
     with pytest.raises(Refusal, match="SFBATCH_LOCK_TIMEOUT.*before us: ada@host"):
         waiting.overwrite(table, NEWER)
     assert rows(table) == OLD
 
 
 def wait_for_log(writer, text):
-    from writer import wait_for
-
-    wait_for(lambda: text in writer.log(), 60, writer)
+    wait_for(lambda: text in writer.log(), writer=writer)
 
 
 # --- calls that land late ---
@@ -168,10 +167,11 @@ def test_a_change_whose_answer_was_lost_is_read_back_and_not_sent_again(table, w
 
 def test_a_lock_whose_answer_was_lost_is_found_by_its_nonce(table, writer, writers, rows, proxy):
     proxy.lose_answer("lock")
-    writers(uri=proxy.uri).overwrite(table, NEW)
+    # One that it left behind would be taken after three minutes.
+    writers(uri=proxy.uri, **{"sfbatch.lock.heartbeat-ms": "60000"}).overwrite(table, NEW)
     started = time.monotonic()
     writer.overwrite(table, NEWER)
-    assert time.monotonic() - started < 30, "a lock was left behind"
+    assert time.monotonic() - started < 120, "a lock was left behind"
     assert rows(table) == {**NEW, **NEWER}
 
 

@@ -22,7 +22,7 @@ PRINTED = {
 
 
 @on_one_spark
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, metastore, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
@@ -36,7 +36,10 @@ def test_notebook_runs(path, metastore, tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("SFBATCH_HOME", os.environ["SFBATCH_HOME"])
-    client = NotebookClient(notebook, timeout=280, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(
+        notebook, timeout=900, startup_timeout=240, iopub_timeout=120, kernel_name="here",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )  # fmt: skip
     client.execute()
     printed = "".join(
         output.get("text", "")

@@ -171,10 +171,9 @@ class Writer:
 
     # --- how it ends ---
 
-    def wait_until_stopped(self, timeout_s=60):
+    def wait_until_stopped(self, timeout_s=240):
         """Until the whole process is stopped, as `at="...=stop"` does."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", timeout_s, self)
+        wait_for(lambda: is_stopped(self.process.pid), timeout_s, self)
 
     def resume(self):
         os.kill(self.process.pid, signal.SIGCONT)
@@ -214,7 +213,7 @@ class Writer:
     def _ended(self):
         """The connection is cut a moment before the process is gone."""
         try:
-            return self.process.wait(5) is not None
+            return self.process.wait(60) is not None
         except subprocess.TimeoutExpired:
             return False
 
@@ -311,7 +310,16 @@ class Batch:
         return "".join(file.read_text() for file in sorted(folder.iterdir()) if not file.name.startswith(("_", ".")))
 
 
-def wait_for(condition, timeout_s=60, writer=None):
+def is_stopped(pid):
+    """Whether each thread of the process has stopped: by a signal one does, and then the others."""
+    try:
+        stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended
+        return False
+    return bool(stats) and all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def wait_for(condition, timeout_s=240, writer=None):
     deadline = time.monotonic() + timeout_s
     while not condition():
         if writer and writer.process.poll() is not None:

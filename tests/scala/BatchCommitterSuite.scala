@@ -1,6 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
-import _root_.sfbatch.{BatchId, PartitionStyle, SfBatchException}
+import _root_.sfbatch.{BatchId, PartitionStyle, Patient, SfBatchException}
 import java.nio.file.{Files, Path, Paths}
 import java.time.Instant
 import org.apache.hadoop.conf.Configuration
@@ -13,7 +13,7 @@ import org.apache.spark.sql.execution.metric.SQLMetric
 import scala.jdk.CollectionConverters._
 
 /** The committer by itself, on a local directory. */
-class BatchCommitterSuite extends munit.FunSuite {
+class BatchCommitterSuite extends Patient {
   private val first = BatchId.at(Instant.parse("2016-10-02T00:23:34Z"))
   private val second = first.plusSeconds(1)
 

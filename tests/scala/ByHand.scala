@@ -7,8 +7,7 @@ import org.apache.hadoop.fs.Path
 import scala.jdk.CollectionConverters._
 
 /** Writes of the protocol by itself, on a real metastore server, without Spark: their files are made by hand. */
-trait ByHand extends munit.FunSuite {
-  override val munitTimeout = scala.concurrent.duration.Duration(300, "s")
+trait ByHand extends Patient {
   protected val conf = {
     val c = new Configuration
     c.set("hive.metastore.uris", LocalLake.uri)

@@ -165,7 +165,7 @@ class CountsSuite extends OnOneSpark {
 
   // Four minutes with all: `make bench-publishes`.
   private val large = sys.env.contains("SFBATCH_TEST_LARGE")
-  override val munitTimeout = scala.concurrent.duration.Duration(if (large) 3600 else 300, "s")
+  override val munitTimeout = scala.concurrent.duration.Duration(if (large) 3600 else 1200, "s")
 
   for (
     (partitions, versions) <- Seq((10, 10)) ++ (if (large) Seq((10, 10000), (50000, 10))

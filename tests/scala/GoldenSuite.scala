@@ -14,7 +14,7 @@ import sfbatch.Json._
 /** tests/golden: what every implementation reads and writes alike. `SFBATCH_GOLDEN=write` writes the vectors anew (then
   * review the diff).
   */
-class GoldenSuite extends munit.FunSuite {
+class GoldenSuite extends Patient {
   private val golden = Paths.get("tests", "golden").toAbsolutePath
   private val conf = new Configuration
   private val mapper = new ObjectMapper
@@ -216,7 +216,7 @@ class GoldenSuite extends munit.FunSuite {
       Files.copy(mark, home.resolve(f"${System.currentTimeMillis - ageMs}%013d" + mark.getFileName.toString.drop(13)))
     }
     val state = Snapshot.empty.copy(recent = Map(1L -> java.time.Instant.now))
-    place(3601000)
+    place(3660000)
     assertEquals(on.unclear(state), Set.empty[Seq[String]])
     place(3500000)
     assertEquals(on.unclear(state), Set(Seq("2016-10-01", "a/b"), Seq("2016-10-02", PartitionPath.Default)))

@@ -6,7 +6,7 @@ import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.{Path, RawLocalFileSystem}
 
 /** What HDFS's store says when a rename does not answer. Local disk with HDFS's rename; `make test-hdfs` has HDFS. */
-class HdfsStoreSuite extends munit.FunSuite {
+class HdfsStoreSuite extends Patient {
   private val root = new Path(Files.createTempDirectory("sfbatch-hdfs").toUri)
   private val bytes = "mine".getBytes
 

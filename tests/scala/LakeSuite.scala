@@ -1,12 +1,17 @@
 package sfbatch
 
 import org.apache.spark.sql.{DataFrame, Row, SparkSession}
+import scala.concurrent.duration.Duration
 import scala.util.control.NonFatal
 
+/** Its tests may take twenty minutes: a machine may have much else to do. */
+trait Patient extends munit.FunSuite {
+  override val munitTimeout: Duration = Duration(1200, "s")
+}
+
 /** Ignored on the others: what it tests is the same code on all, and it is slow. */
-trait OnOneSpark extends munit.FunSuite {
+trait OnOneSpark extends Patient {
   override def munitIgnore: Boolean = !OnOneSpark.here
-  override val munitTimeout = scala.concurrent.duration.Duration(300, "s")
 }
 
 object OnOneSpark {
@@ -14,12 +19,11 @@ object OnOneSpark {
 }
 
 /** A suite with a database of its own in [[LocalLake]]. */
-abstract class LakeSuite extends munit.FunSuite {
+abstract class LakeSuite extends Patient {
   def spark: SparkSession = LocalLake.spark
   def stock: SparkSession = LocalLake.stock
   val db: String = getClass.getSimpleName.toLowerCase
 
-  override val munitTimeout = scala.concurrent.duration.Duration(300, "s")
   override def beforeAll(): Unit = stock.sql(s"CREATE DATABASE IF NOT EXISTS $db")
 
   // As PySpark and spark-shell have it: parts of Spark ask the active session for its settings.

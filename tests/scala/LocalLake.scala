@@ -19,11 +19,11 @@ object LocalLake {
   val home: java.nio.file.Path = Files.createTempDirectory("sfbatch-lake")
   val warehouse: String = home.resolve("warehouse").toString
 
-  private lazy val port: Int = {
-    val free = new ServerSocket(0)
-    try free.getLocalPort
-    finally free.close()
-  }
+  /** Free, and below the ports that connections get: it stays free until the server takes it, seconds later. */
+  private lazy val port: Int = Iterator
+    .continually(20000 + scala.util.Random.nextInt(12768))
+    .find(free => scala.util.Try(new ServerSocket(free).close()).isSuccess)
+    .get
   lazy val uri: String = {
     val conf = new HiveConf()
     conf.set("javax.jdo.option.ConnectionURL", s"jdbc:derby:memory:lake;create=true")
@@ -33,6 +33,7 @@ object LocalLake {
     conf.set("hive.metastore.warehouse.dir", warehouse)
     conf.set("hive.metastore.uris", "")
     System.setProperty("derby.language.statementCacheSize", "1000")
+    System.setProperty("derby.locks.deadlockTimeout", "2") // seconds, not 20: writers at once may meet one
     System.setProperty("derby.stream.error.file", home.resolve("derby.log").toString)
     TxnDbUtil.setConfValues(conf)
     TxnDbUtil.prepDb(conf)
@@ -43,7 +44,7 @@ object LocalLake {
     server.start()
     val giveUp = System.nanoTime + 240000000000L
     while (scala.util.Try(new java.net.Socket("localhost", port).close()).isFailure) {
-      if (System.nanoTime > giveUp) throw new IllegalStateException("the metastore did not start")
+      if (System.nanoTime > giveUp || !server.isAlive) throw new IllegalStateException("the metastore did not start")
       Thread.sleep(100)
     }
     s"thrift://localhost:$port"

@@ -64,11 +64,13 @@ class ProtocolSuite extends ByHand {
     val caller = Caller("ada", "host1", None, None)
     val settings = TableLock.Settings(heartbeatMs = 50, timeoutMs = 60000)
     var ended = 0L
-    try TableLock.holding(metastore, () => ofTheHeart(), remote = true, "hanging", caller, settings) {
-      beats.await()
-      Thread.sleep(500) // it waits for an answer by now
-      ended = System.nanoTime()
-    } finally { deaf.close(); metastore.close() }
+    try
+      TableLock.holding(metastore, () => ofTheHeart(), remote = true, "hanging", caller, settings) {
+        beats.await()
+        Thread.sleep(500) // it waits for an answer by now
+        ended = System.nanoTime()
+      }
+    finally { deaf.close(); metastore.close() }
     assert(System.nanoTime() - ended < 60L * 1000 * 1000 * 1000)
   }
 

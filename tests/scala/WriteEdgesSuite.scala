@@ -308,7 +308,7 @@ class WriteEdgesSuite extends LakeSuite {
   private def atOnce(writers: Int)(write: Int => Unit): Unit = {
     val pool = java.util.concurrent.Executors.newFixedThreadPool(writers)
     implicit val context: ExecutionContext = ExecutionContext.fromExecutor(pool)
-    try Await.result(Future.sequence((0 until writers).map(i => Future(write(i)))), Duration(110, "s"))
+    try Await.result(Future.sequence((0 until writers).map(i => Future(write(i)))), Duration(500, "s"))
     finally pool.shutdown()
   }
 }

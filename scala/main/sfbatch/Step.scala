@@ -1,5 +1,7 @@
 package sfbatch
 
+import java.nio.file.{Files, Paths}
+
 /** The steps of the protocol as a process passes them: logged at DEBUG, and the places where tests kill or pause it.
   *
   * `SFBATCH_TEST_AT_STEP=<step>=halt|stop|hang[:<n>]`: at the n-th passing (default 1) of that step the process dies as
@@ -23,8 +25,11 @@ private[sfbatch] object Step {
           case "halt" => if (times == n) Runtime.getRuntime.halt(137)
           case "stop" =>
             if (times == n) {
-              new ProcessBuilder("kill", "-STOP", ProcessHandle.current.pid.toString).start().waitFor()
-              Thread.sleep(500) // the signal reaches this thread only after the main thread has got it
+              // To the process by the name of this thread, which Linux then stops first; elsewhere it may go on for a while.
+              val thread = scala.util.Try(Files.readSymbolicLink(Paths.get("/proc/thread-self")).getFileName.toString)
+              val name = thread.getOrElse(ProcessHandle.current.pid.toString)
+              new ProcessBuilder("kill", "-STOP", name).start().waitFor()
+              Thread.sleep(500)
             }
           case "hang" => if (times >= n) { System.err.println(s"hangs at $step"); Thread.sleep(Long.MaxValue) }
           case other =>

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -35,10 +34,12 @@ class S3Server:
 
     `faults[("PUT", "/lake/key")] = ["409", "lost"]`: the first such request is answered 409, the second is done, but answered 503.
     `opens`, `copies`: the same for requests that open an upload, or have a copy source, whatever their key; None is no fault.
+    A copy that is `slow` waits for `.let_go`.
     """
 
     def __init__(self, *buckets):
         self.requests, self.faults, self.opens, self.copies = [], {}, [], []
+        self.let_go = threading.Event()
         self._one_at_a_time = threading.Lock()  # moto looks whether the key is there, then writes: two may find it free
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
@@ -72,7 +73,7 @@ class S3Server:
         if fault == "200":  # a copy's answer begins before it ends
             return self._error(start_response, "200 OK", "SlowDown")
         if fault == "slow":
-            time.sleep(3)
+            self.let_go.wait(120)
         with self._one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else nullcontext():
             return self._moto(environ, start_response)
 

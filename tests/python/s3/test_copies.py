@@ -3,6 +3,7 @@
 from urllib.parse import unquote
 
 import pytest
+from at_once import Running
 from writer import on_one_spark, wait_for
 
 
@@ -73,15 +74,10 @@ def test_an_append_whose_copies_fail_publishes_nothing_and_leaves_no_upload(s3, 
 
 
 CANCELLED = """
-import threading, time
-def is_copying():
-    jobs = spark._jsc.sc().statusStore().jobsList(None)
-    found = [jobs.apply(i) for i in range(jobs.size())]
-    return any("copying" in job.description().toString() and job.status().toString() == "RUNNING" for job in found)
+import os, threading, time
 def cancel():
-    while not is_copying():
+    while not os.path.exists({flag!r}):
         time.sleep(0.02)
-    time.sleep(1)
     spark.sparkContext.cancelAllJobs()
 threading.Thread(target=cancel, daemon=True).start()
 spark.sql("INSERT INTO cancelled.t VALUES (1)")
@@ -89,15 +85,18 @@ spark.sql("INSERT INTO cancelled.t VALUES (1)")
 
 
 @on_one_spark
-def test_an_append_that_is_cancelled_while_s3_copies_publishes_nothing(s3, ours, stock):
+def test_an_append_that_is_cancelled_while_s3_copies_publishes_nothing(s3, ours, stock, tmp_path):
     ours.sql("CREATE DATABASE cancelled LOCATION 's3a://lake/cancelled'")
     ours.sql("CREATE TABLE cancelled.t (id BIGINT) USING sfbatch")
     ours.sql("INSERT INTO cancelled.t VALUES (1)")
-    s3.copies = ["slow"]
+    s3.copies, flag = ["slow"], tmp_path / "cancel"
+    running = Running(lambda: ours.run(CANCELLED.format(flag=str(flag))))
+    wait_for(lambda: s3.copies == [] or running.done)
+    flag.touch()
     with pytest.raises(RuntimeError, match="cancelled"):
-        ours.run(CANCELLED)
-    assert s3.copies == []
-    wait_for(lambda: open_uploads(s3, "cancelled/") == [], 30)
+        running.result()
+    s3.let_go.set()
+    wait_for(lambda: open_uploads(s3, "cancelled/") == [])
     assert stock.sql("SELECT * FROM cancelled.t") == [[1]]
     ours.sql("INSERT INTO cancelled.t VALUES (1)")
     assert stock.sql("SELECT * FROM cancelled.t") == [[1], [1]]
