@@ -89,6 +89,49 @@ class WriteSuite extends DayTables {
     refused("SFBATCH_BAD_OPTION", "overwrite")(save(days(), table, "append", "replaceWhere" -> "date = '1'"))
   }
 
+  test("replaceWhere on a table that is not there yet: a daily load's first day") {
+    val table = newName()
+    def first(mode: String, rows: (String, Int)*): Unit =
+      days(rows: _*).write
+        .format("sfbatch")
+        .partitionBy("date")
+        .mode(mode)
+        .option("replaceWhere", "date = '1'")
+        .save(table)
+    refused("SFBATCH_BAD_OPTION", "overwrite")(first("append", "1" -> 1))
+    assert(!spark.catalog.tableExists(table))
+    first("overwrite", "1" -> 1)
+    assertEquals(seen(table), Set(Row(1, "1")))
+    assertEquals(sql(s"CALL sfbatch.history('$table')").select("version").as[Long].collect().toSet, Set(1L, 2L))
+    val other = newName()
+    refused("SFBATCH_ROW_OUTSIDE_DECLARED") {
+      days("2" -> 1).write
+        .format("sfbatch")
+        .mode("overwrite")
+        .option("replaceWhere", "date = '1'")
+        .partitionBy("date")
+        .save(other)
+    }
+    assert(!spark.catalog.tableExists(other))
+  }
+
+  test("replaceWhere with a date that is none is refused before anything is written") {
+    val table = newName()
+    sql(s"CREATE TABLE $table (n INT, d DATE) USING sfbatch PARTITIONED BY (d)")
+    sql(s"INSERT INTO $table VALUES (1, DATE '2016-10-31')")
+    val rows = sql("SELECT 2 AS n, DATE '2016-10-31' AS d")
+    val before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", "true")
+    try
+      refused("SFBATCH_BAD_OPTION", "'20161031'", "DATE") {
+        save(rows, table, "overwrite", "replaceWhere" -> "d = '20161031'")
+      }
+    finally spark.conf.set("spark.sql.ansi.enabled", before)
+    assertEquals(batches(table), Seq("2016-10-31/B"))
+    save(rows, table, "overwrite", "replaceWhere" -> "d >= date_sub(current_date(), 100000)")
+    assertEquals(seen(table), Set(Row(2, java.sql.Date.valueOf("2016-10-31"))))
+  }
+
   test("the table that is written may be read by the same statement") {
     val table = create()
     sql(s"INSERT INTO $table VALUES (1, '20161001'), (2, '20161002')")

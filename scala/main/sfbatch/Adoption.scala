@@ -105,7 +105,10 @@ private[sfbatch] final class Adoption(
     val parameters = hive.getParameters.asScala
     def no(why: String) = throw new SfBatchException("SFBATCH_CANNOT_ADOPT", s"$full $why")
     if (parameters.contains(Table.Id))
-      throw new SfBatchException("SFBATCH_ALREADY_OURS", s"$full is a table of sfbatch already.")
+      throw new SfBatchException(
+        "SFBATCH_ALREADY_OURS",
+        s"$full is a table of sfbatch already: there is nothing to do."
+      )
     if (hive.getTableType == "VIRTUAL_VIEW" || hive.getTableType == "MATERIALIZED_VIEW")
       no("is a view; adopt the tables it reads.")
     if (parameters.get("transactional").exists(_.equalsIgnoreCase("true")))

@@ -52,6 +52,6 @@ object Errors {
     "SFBATCH_UNKNOWN_TABLE",
     s"there is no table $database.$name.",
     mend =
-      s"Create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."
+      s"Check the name (SHOW TABLES IN $database), or create it: CREATE TABLE $database.$name (...) USING sfbatch, or df.write.format('sfbatch').save('$database.$name')."
   )
 }

@@ -21,7 +21,7 @@ private[sfbatch] final class Rollback(table: Table, journal: Journal, transactio
       if (filter.isDefined && present.isEmpty && wanted.isEmpty)
         throw new SfBatchException(
           "SFBATCH_UNKNOWN_PARTITION",
-          s"$table has no partition ${partition.get.map { case (k, v) => s"$k=$v" }.mkString("/")}, neither now nor at version $target."
+          s"$table has no partition ${partition.get.map { case (k, v) => s"$k=$v" }.mkString("/")}, neither now nor at version $target. See CALL sfbatch.history."
         )
       (present.keySet ++ wanted.keySet).toSeq.sortBy(_.mkString("\u0000")).flatMap { v =>
         (present.get(v), wanted.get(v)) match {

@@ -48,7 +48,10 @@ object BatchMetrics extends Logging {
         metrics(Rows).set(written.flatMap(_.rows).sum)
         partitions
       case Outcome.AlreadyPublished(txn) =>
-        logWarning(s"$table: nothing changed, version ${txn.version} of txn '${txn.appId}' is published already")
+        // Not by the log, which notebooks turn down: who made a mistake with the number would take it for written.
+        Console.err.println(
+          s"sfbatch: $table: nothing was written, version ${txn.version} of txn '${txn.appId}' is published already (a rollback does not take that back; a higher txnVersion is written)."
+        )
         0
       case other => throw new IllegalStateException(other.toString)
     }

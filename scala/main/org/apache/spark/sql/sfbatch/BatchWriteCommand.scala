@@ -62,8 +62,7 @@ final case class BatchWriteCommand(
   }
 
   private def declaredPartitions(session: Session, table: Table): DeclaredPartitions = parameters.replaceWhere match {
-    case Some(_) if append =>
-      throw new SfBatchException("SFBATCH_BAD_OPTION", "replaceWhere needs mode overwrite: an append replaces nothing.")
+    case Some(_) if append => throw DeclaredPartitions.notInAppend
     case Some(_) if staticPartitions.nonEmpty =>
       throw new SfBatchException(
         "SFBATCH_BAD_OPTION",

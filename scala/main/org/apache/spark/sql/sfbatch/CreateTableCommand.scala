@@ -25,6 +25,7 @@ final case class CreateTableCommand(
     val catalog = session.sessionState.catalog
     val name = TableIdentifier(spec.name, Some(spec.database))
     if (!catalog.tableExists(name)) {
+      checkOptions(session)
       val warehouse = Warehouses.of(session)
       val table = warehouse.create(spec)
       query.foreach { rows =>
@@ -46,6 +47,11 @@ final case class CreateTableCommand(
     } else if (mode != SaveMode.Ignore) throw new TableAlreadyExistsException(spec.database, spec.name)
     Nil
   }
+
+  /** Before anything is made. */
+  private def checkOptions(session: Session): Unit =
+    if (query.isDefined && WriteParameters.of(session, options).replaceWhere.isDefined && mode == SaveMode.Append)
+      throw DeclaredPartitions.notInAppend
 
   /** EXTERNAL: no file goes. While the journal holds no row the same CREATE takes it up again (PROTOCOL.md,
     * owner.json); what another writer has filled meanwhile stays, and so does a table that another made under the name.
@@ -70,7 +76,9 @@ final case class CreateTableCommand(
     def isPartition(column: String) = partitionNames.exists(_.equalsIgnoreCase(column))
     val last = partitionNames.map(p => rows.output.find(_.name.equalsIgnoreCase(p)).get)
     val ordered = Project(rows.output.filterNot(c => isPartition(c.name)) ++ last, rows)
-    val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite = false, WriteParameters.only(options))
+    // Of a table just made there is nothing to replace, but rows outside what is named are refused.
+    val overwrite = WriteParameters.of(session, options).replaceWhere.isDefined
+    val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite, options)
     SparkFailure.unwrapped(session.sessionState.executePlan(insert).assertCommandExecuted())
   }
 }

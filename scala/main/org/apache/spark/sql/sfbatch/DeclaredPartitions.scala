@@ -1,10 +1,19 @@
 package org.apache.spark.sql.sfbatch
 
 import _root_.sfbatch.{SfBatchException, Table}
+import java.time.DateTimeException
 import java.util.Locale
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.catalyst.expressions.{And, Attribute, AttributeReference, EqualTo, Expression}
+import org.apache.spark.sql.catalyst.expressions.{
+  And,
+  Attribute,
+  AttributeReference,
+  Cast,
+  EqualTo,
+  Expression,
+  Literal
+}
 import org.apache.spark.sql.catalyst.plans.logical.{Filter, LocalRelation, LogicalPlan, Project}
 import org.apache.spark.sql.sfbatch.Shims.Session
 import org.apache.spark.sql.types.IntegerType
@@ -21,6 +30,8 @@ sealed trait DeclaredPartitions {
 }
 
 object DeclaredPartitions {
+  def notInAppend =
+    new SfBatchException("SFBATCH_BAD_OPTION", "replaceWhere needs mode overwrite: an append replaces nothing.")
 
   /** Only the partitions in the data are touched. */
   case object InData extends DeclaredPartitions {
@@ -45,6 +56,10 @@ object DeclaredPartitions {
     if (!table.isPartitioned)
       bad(s"$table has no partitions to name; leave replaceWhere out, an overwrite replaces all of it.")
     matching(Nil) // a predicate that cannot be resolved is refused before the first byte
+    evaluated(condition(Nil).foreach { // and a date that is none
+      case cast: Cast if cast.child.isInstanceOf[Literal] => cast.eval(InternalRow.empty)
+      case _ => ()
+    })
 
     override def withoutRows(present: Iterable[Seq[String]], written: Set[Seq[String]]): Seq[Seq[String]] =
       (matching(present.toSeq) ++ named).distinct.filterNot(written)
@@ -86,7 +101,10 @@ object DeclaredPartitions {
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {
       val filter = relation(candidates)
       val rows =
-        try session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
+        try
+          evaluated(
+            session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
+          )
         catch { case e: AnalysisException => refuse(e) }
       rows.toSeq.map(row => candidates(row.getInt(0)))
     }
@@ -100,6 +118,14 @@ object DeclaredPartitions {
       }
       Filter(parsed, LocalRelation(if (candidates.isEmpty) columns else columns :+ index, rows))
     }
+
+    /** With ANSI on, Spark 4's default, a cast may fail. */
+    private def evaluated[T](body: => T): T =
+      try body
+      catch {
+        case e @ (_: DateTimeException | _: ArithmeticException | _: NumberFormatException) =>
+          bad(s"replaceWhere '$predicate': ${e.getMessage.linesIterator.next()}")
+      }
 
     private def lower(name: String): String = name.toLowerCase(Locale.ROOT)
     private def refuse(e: AnalysisException): Nothing =

@@ -151,16 +151,16 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
         "whether the partition exists is known only at the publish",
         "option expectedBatchId, or leave IF NOT EXISTS out"
       )
-    case i: InsertIntoStatement if oursIn(i.table).isDefined && Inserts.unheeded(i).nonEmpty =>
+    case i: InsertIntoStatement if oursIn(i.table).isDefined && Inserts.laterClauses(i).nonEmpty =>
       no(
         oursIn(i.table).get,
-        s"INSERT with ${Inserts.unheeded(i).mkString(", ")}",
+        s"INSERT ... ${Inserts.laterClauses(i).mkString(", ")}",
         "sfbatch does not know this clause of a later Spark",
-        "INSERT INTO, or INSERT OVERWRITE with PARTITION (...) or option replaceWhere"
+        "INSERT INTO, INSERT OVERWRITE, or INSERT INTO ... REPLACE WHERE"
       )
     case d: DeleteFromTable if oursIn(d.table).isDefined => rowLevel(oursIn(d.table).get, "DELETE")
-    case u: UpdateTable if oursIn(u.table).isDefined => rowLevel(oursIn(u.table).get, "UPDATE")
-    case m: MergeIntoTable if oursIn(m.targetTable).isDefined => rowLevel(oursIn(m.targetTable).get, "MERGE")
+    case u: UpdateTable if oursIn(u.table).isDefined => changedRows(oursIn(u.table).get, "UPDATE")
+    case m: MergeIntoTable if oursIn(m.targetTable).isDefined => changedRows(oursIn(m.targetTable).get, "MERGE")
     case Cascade(database) if ourTablesIn(database).nonEmpty =>
       throw new SfBatchException(
         "SFBATCH_REFUSED",
@@ -315,6 +315,14 @@ final case class Guards(session: Session) extends Rule[LogicalPlan] {
       s"TBLPROPERTIES ('${keys.filter(kept).mkString("', '")}')",
       "sfbatch keeps these itself, and how published files are read stays",
       s"CREATE TABLE <new> USING sfbatch OPTIONS (...) TBLPROPERTIES ('${Table.FormatName}' = ...) AS SELECT * FROM ${name(table)}"
+    )
+
+  private def changedRows(table: CatalogTable, verb: String): Nothing =
+    no(
+      table,
+      verb,
+      "files are never changed in place",
+      s"INSERT OVERWRITE ${name(table)} SELECT all rows of the partitions concerned, as they shall be"
     )
 
   private def rowLevel(table: CatalogTable, verb: String): Nothing =

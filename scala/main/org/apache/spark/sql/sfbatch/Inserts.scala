@@ -1,5 +1,6 @@
 package org.apache.spark.sql.sfbatch
 
+import java.util.Locale
 import org.apache.spark.sql.catalyst.expressions.{Attribute, Expression}
 import org.apache.spark.sql.catalyst.plans.logical.{InsertIntoStatement, LogicalPlan, UnaryNode, WithCTE}
 
@@ -9,18 +10,23 @@ object Inserts {
   /** What Spark 3.5 and 4.0 have of an insert: up to `byName`. */
   private val KnownFields = 7
 
-  /** Clauses of a later Spark (REPLACE USING, WITH SCHEMA EVOLUTION) that nothing here would heed. */
-  def unheeded(insert: InsertIntoStatement): Seq[String] = Later.unknown(insert, InsertIntoStatement, KnownFields)
+  /** Clauses of a later Spark (REPLACE USING, WITH SCHEMA EVOLUTION), which nothing here heeds by itself. */
+  def laterClauses(insert: InsertIntoStatement): Seq[String] =
+    Later.unknown(insert, InsertIntoStatement, KnownFields).map {
+      case "replaceCriteriaOpt" => inWords(replaced(insert).getClass.getSimpleName.stripPrefix("Insert"))
+      case name => inWords(name)
+    }
+
+  private def replaced(insert: InsertIntoStatement): AnyRef =
+    Later.call[Option[AnyRef]](insert, "replaceCriteriaOpt").get
+
+  private def inWords(name: String): String = name.replaceAll("(?<=[a-z])(?=[A-Z])", " ").toUpperCase(Locale.ROOT)
 
   /** The condition of INSERT ... REPLACE WHERE where it is a clause of the statement (Spark 4.3.0; up to 4.1 it is
     * parsed to an OverwriteByExpression), if no other clause stands beside it that nothing here would heed.
     */
   def replaceWhere(insert: InsertIntoStatement): Option[Expression] =
-    if (unheeded(insert) == Seq("replaceCriteriaOpt"))
-      Later.call[Option[AnyRef]](insert, "replaceCriteriaOpt").collect {
-        case criteria if criteria.getClass.getSimpleName == "InsertReplaceWhere" => Later.call(criteria, "cond")
-      }
-    else None
+    if (laterClauses(insert) == Seq("REPLACE WHERE")) Some(Later.call(replaced(insert), "cond")) else None
 
   /** The insert as one that overwrites, without the clauses of a later Spark. */
   def overwriting(insert: InsertIntoStatement, options: Map[String, String]): LogicalPlan =

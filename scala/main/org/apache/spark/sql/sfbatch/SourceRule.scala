@@ -73,7 +73,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
         Some("sfbatch"),
         partitionBy(save).getOrElse(Nil)
       ),
-      SaveMode.ErrorIfExists,
+      if (save.mode == SaveMode.Append) SaveMode.Append else SaveMode.ErrorIfExists,
       Some(save.query)
     )
   }
