@@ -99,9 +99,13 @@ def test_the_recovery_of_all_tables_of_a_database_says_what_it_finished(spark, d
     properties = {row.key: row.value for row in spark.sql("SHOW TBLPROPERTIES default.unfinished").collect()}
     # As if the driver had died right before its mark.
     Path(properties["sfbatch.root"].removeprefix("file:"), "_sfbatch/journal/00000000/000000000002.done").unlink()
+    spark.sql("CREATE TEMPORARY VIEW passing AS SELECT 1")
+    spark.sql("CREATE VIEW default.lasting AS SELECT 1")
     (snippet,) = snippets("python", (ROOT / "docs/operations.md").read_text())
     exec(compile(snippet.replace("sales", "default"), "operations.md", "exec"), {"spark": spark})
     assert capsys.readouterr().out == "default.unfinished finished 2 None\n"
+    spark.sql("DROP VIEW passing")
+    spark.sql("DROP VIEW default.lasting")
     spark.sql("DROP TABLE default.of_others")  # nothing of ours to check
 
 
