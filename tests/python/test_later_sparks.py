@@ -29,6 +29,9 @@ def test_parameters_reach_statements_on_our_tables_and_others(spark, table):
 def test_replace_where_replaces_what_it_names(spark, table):
     spark.sql(f"INSERT INTO {table} REPLACE WHERE day = 'a' VALUES (3, 'a')")
     assert rows(spark, table) == [(2, "b"), (3, "a")]
+    spark.sql(f"INSERT INTO {table} REPLACE WHERE true VALUES (2, 'b'), (3, 'a'), (4, 'd')")
+    spark.sql(f"INSERT INTO {table} REPLACE WHERE true VALUES (2, 'b'), (3, 'a')")
+    assert rows(spark, table) == [(2, "b"), (3, "a")]
     none = "none AS (SELECT 1 AS id, 'b' AS day WHERE false)"
     spark.sql(f"WITH {none} INSERT INTO {table} REPLACE WHERE day >= 'b' SELECT * FROM none")
     assert rows(spark, table) == [(3, "a")]

@@ -98,8 +98,10 @@ class WriteSuite extends DayTables {
         .mode(mode)
         .option("replaceWhere", "date = '1'")
         .save(table)
-    refused("SFBATCH_BAD_OPTION", "overwrite")(first("append", "1" -> 1))
-    assert(!spark.catalog.tableExists(table))
+    for (mode <- Seq("append", "errorifexists", "ignore")) {
+      refused("SFBATCH_BAD_OPTION", "overwrite")(first(mode, "1" -> 1))
+      assert(!spark.catalog.tableExists(table))
+    }
     first("overwrite", "1" -> 1)
     assertEquals(seen(table), Set(Row(1, "1")))
     assertEquals(sql(s"CALL sfbatch.history('$table')").select("version").as[Long].collect().toSet, Set(1L, 2L))
@@ -128,6 +130,12 @@ class WriteSuite extends DayTables {
       }
     finally spark.conf.set("spark.sql.ansi.enabled", before)
     assertEquals(batches(table), Seq("2016-10-31/B"))
+    refused("SFBATCH_BAD_OPTION", "INVALID_INPUT") {
+      try {
+        spark.conf.set("spark.sql.ansi.enabled", "true");
+        save(rows, table, "overwrite", "replaceWhere" -> "CAST(d AS STRING) = 5")
+      } finally spark.conf.set("spark.sql.ansi.enabled", before)
+    }
     save(rows, table, "overwrite", "replaceWhere" -> "d >= date_sub(current_date(), 100000)")
     assertEquals(seen(table), Set(Row(2, java.sql.Date.valueOf("2016-10-31"))))
   }

@@ -35,6 +35,9 @@ class WriteToSuite extends LakeSuite {
     refused("SFBATCH_REFUSED", "overwritePartitions")(frame(6 -> "b").writeTo(t).overwrite(lit(true)))
     sql(s"INSERT INTO $t REPLACE WHERE p = 'b' SELECT 7, 'b'")
     assertEquals(seen(t), Set(Row(5, "a"), Row(7, "b")))
+    sql(s"INSERT INTO $t REPLACE WHERE true SELECT 7, 'b'")
+    assertEquals(seen(t), Set(Row(7, "b")))
+    sql(s"INSERT INTO $t VALUES (5, 'a')")
     val both = "x AS (SELECT rand(1) < 2 AS y, 'b' AS p)"
     sql(s"WITH $both INSERT INTO $t REPLACE WHERE p = 'b' SELECT 8, x.p FROM x JOIN x z USING (y)")
     assertEquals(seen(t), Set(Row(5, "a"), Row(8, "b")))

@@ -25,10 +25,10 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-def end_all(directory: Path, for_s: float = 5.0) -> None:
+def end_all(directory: Path, for_s: float = 1.0) -> None:
     """SIGKILL to every process of the job, again while there are some: a machine under load takes its time.
 
-    Gives up after `for_s`: the system cannot end a process that waits for a disk.
+    Gives up after `for_s`, as the dispatcher has other jobs: the system cannot end a process that waits for a disk.
     """
     give_up = time.monotonic() + for_s
     while (left := processes_of(directory)) and time.monotonic() < give_up:

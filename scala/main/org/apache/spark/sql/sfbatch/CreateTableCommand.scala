@@ -50,7 +50,7 @@ final case class CreateTableCommand(
 
   /** Before anything is made. */
   private def checkOptions(session: Session): Unit =
-    if (query.isDefined && WriteParameters.of(session, options).replaceWhere.isDefined && mode == SaveMode.Append)
+    if (query.isDefined && mode != SaveMode.Overwrite && WriteParameters.of(session, options).replaceWhere.isDefined)
       throw DeclaredPartitions.notInAppend
 
   /** EXTERNAL: no file goes. While the journal holds no row the same CREATE takes it up again (PROTOCOL.md,
@@ -76,7 +76,7 @@ final case class CreateTableCommand(
     def isPartition(column: String) = partitionNames.exists(_.equalsIgnoreCase(column))
     val last = partitionNames.map(p => rows.output.find(_.name.equalsIgnoreCase(p)).get)
     val ordered = Project(rows.output.filterNot(c => isPartition(c.name)) ++ last, rows)
-    // Of a table just made there is nothing to replace, but rows outside what is named are refused.
+    // Rows outside what replaceWhere names are refused. Without it what others wrote meanwhile stays.
     val overwrite = WriteParameters.of(session, options).replaceWhere.isDefined
     val insert = Inserts.byPosition(UnresolvedRelation(name), ordered, overwrite, options)
     SparkFailure.unwrapped(session.sessionState.executePlan(insert).assertCommandExecuted())

@@ -3,6 +3,7 @@ package org.apache.spark.sql.sfbatch
 import _root_.sfbatch.{SfBatchException, Table}
 import java.time.DateTimeException
 import java.util.Locale
+import org.apache.spark.SparkRuntimeException
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions.{
@@ -85,7 +86,7 @@ object DeclaredPartitions {
       }.toMap
       val texts = columns.map { c =>
         equals.get(lower(c.name)).map { e =>
-          val value = e.eval(InternalRow.empty)
+          val value = evaluated(e.eval(InternalRow.empty))
           if (value == null) null else PartitionValues.text(value, e.dataType, c.dataType)
         }
       }
@@ -101,11 +102,10 @@ object DeclaredPartitions {
     private def matching(candidates: Seq[Seq[String]]): Seq[Seq[String]] = {
       val filter = relation(candidates)
       val rows =
-        try
-          evaluated(
-            session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
-          )
-        catch { case e: AnalysisException => refuse(e) }
+        evaluated {
+          try session.sessionState.executePlan(Project(Seq(filter.output.last), filter)).executedPlan.executeCollect()
+          catch { case e: AnalysisException => refuse(e) }
+        }
       rows.toSeq.map(row => candidates(row.getInt(0)))
     }
 
@@ -123,7 +123,8 @@ object DeclaredPartitions {
     private def evaluated[T](body: => T): T =
       try body
       catch {
-        case e @ (_: DateTimeException | _: ArithmeticException | _: NumberFormatException) =>
+        case e @ (_: DateTimeException | _: ArithmeticException | _: NumberFormatException |
+            _: SparkRuntimeException) =>
           bad(s"replaceWhere '$predicate': ${e.getMessage.linesIterator.next()}")
       }
 

@@ -34,11 +34,11 @@ object ParsedGuards {
       case r @ DropColumns(UnresolvedTable(parts, _, _), _, _) => ours(parts).fold[LogicalPlan](r)(no(_, "DROP COLUMN"))
       case r @ ReplaceColumns(UnresolvedTable(parts, _, _), _) =>
         ours(parts).fold[LogicalPlan](r)(no(_, "REPLACE COLUMNS"))
-      case write: V2WriteCommand =>
-        write.table match {
-          case relation: UnresolvedRelation =>
-            ours(relation.multipartIdentifier).flatMap(WriteTo.insert(_, relation, write)).getOrElse(write)
-          case _ => write
+      case replace: OverwriteByExpression => // INSERT ... REPLACE WHERE up to Spark 4.1
+        replace.table match {
+          case relation: UnresolvedRelation if ours(relation.multipartIdentifier).isDefined =>
+            WriteTo.replacing(relation, replace)
+          case _ => replace
         }
       case insert: InsertIntoStatement =>
         (insert.table, Inserts.replaceWhere(insert)) match {

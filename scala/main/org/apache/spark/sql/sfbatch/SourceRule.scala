@@ -73,7 +73,7 @@ final case class SourceRule(session: Session) extends Rule[LogicalPlan] {
         Some("sfbatch"),
         partitionBy(save).getOrElse(Nil)
       ),
-      if (save.mode == SaveMode.Append) SaveMode.Append else SaveMode.ErrorIfExists,
+      save.mode,
       Some(save.query)
     )
   }

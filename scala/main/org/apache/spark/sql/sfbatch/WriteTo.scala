@@ -77,8 +77,9 @@ object WriteTo {
     case a: AppendData => Some(into(target, a.query, overwrite = false, a.isByName, a.writeOptions))
     case o: OverwritePartitionsDynamic => Some(into(target, o.query, overwrite = true, o.isByName, o.writeOptions))
     case o: OverwriteByExpression =>
-      val options = o.deleteExpr match {
-        case Literal(true, _) if !o.isByName || table.partitionColumnNames.isEmpty => o.writeOptions
+      o.deleteExpr match {
+        case Literal(true, _) if !o.isByName || table.partitionColumnNames.isEmpty =>
+          Some(into(target, o.query, overwrite = true, o.isByName, o.writeOptions))
         case Literal(true, _) =>
           Guards.no(
             table,
@@ -86,11 +87,14 @@ object WriteTo {
             "it would drop every partition that the data does not have",
             "overwritePartitions(), and ALTER TABLE ... DROP PARTITION for the others"
           )
-        case condition => o.writeOptions ++ replaceWhere(condition)
+        case _ => Some(replacing(target, o))
       }
-      Some(into(target, o.query, overwrite = true, o.isByName, options))
     case _ => None
   }
+
+  /** The partitions that its condition names are replaced. */
+  def replacing(target: LogicalPlan, o: OverwriteByExpression): LogicalPlan =
+    into(target, o.query, overwrite = true, o.isByName, o.writeOptions ++ replaceWhere(o.deleteExpr))
 
   private def into(
       target: LogicalPlan,
