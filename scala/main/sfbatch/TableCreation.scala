@@ -98,7 +98,7 @@ private[sfbatch] final class TableCreation(
     }
     def taken(root: Path, owner: Owner) = new SfBatchException(
       "SFBATCH_LOCATION_OWNED",
-      s"$root holds the files and history of table ${owner.database}.${owner.table} (id ${owner.tableId}), if it was dropped or renamed since, too. Choose another LOCATION, or none."
+      s"$root holds the files and history of table ${owner.database}.${owner.table} (id ${owner.tableId}), which stay its own when it is dropped or renamed. Choose another LOCATION, or none."
     )
     val asked = spec.location.getOrElse(usual(spec))
     at(asked) match {

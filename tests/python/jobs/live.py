@@ -32,6 +32,15 @@ def free_port():
             return port
 
 
+def status_of_too_large(api, url, **request):
+    """The status of the refusal; None when the server hung up before all was sent."""
+    try:
+        # No more is read than the status: what was not taken of the request may cut the rest off.
+        return api.get(url, timeout=60, stream=True, **request).status_code
+    except requests.ConnectionError:
+        return None
+
+
 def until(path):
     """A job's script that goes on once the file is there, or after minutes, when its test has failed."""
     return f"for i in $(seq 3000); do [ -e {path} ] && break; sleep 0.1; done"
